@@ -1,0 +1,13 @@
+//! ovl builds software into single-file SquashFS overlays and runs commands with them.
+//!
+//! The rooms, from the ground up; a room imports only from rooms above it in this list
+//! (`tests/law.rs` holds that, `docs/architecture.md` explains it).
+
+// words: plain values, no I/O
+pub mod model;
+
+// thinking: text and values in, text and values out
+
+// doing
+
+// speaking

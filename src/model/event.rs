@@ -1,0 +1,108 @@
+//! What happens during a build, as values: one stream, many listeners; workers never print.
+
+use serde::Serialize;
+
+use super::name::Name;
+
+/// The phases of one build, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Claiming the target and making a place to build in.
+    Stage,
+    /// fetch(), with network.
+    Fetch,
+    /// install().
+    Install,
+    /// Writing the image.
+    Pack,
+    /// check() and #TEST inside the finished overlay.
+    Check,
+    /// Flush, verify, rename.
+    Publish,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 6] = [Phase::Stage, Phase::Fetch, Phase::Install, Phase::Pack, Phase::Check, Phase::Publish];
+
+    /// Its name in messages and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Stage => "stage",
+            Phase::Fetch => "fetch",
+            Phase::Install => "install",
+            Phase::Pack => "pack",
+            Phase::Check => "check",
+            Phase::Publish => "publish",
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "event")]
+pub enum Event {
+    /// A build begins a phase; `step` of `steps` counts phases.
+    Progress {
+        /// Which overlay.
+        name: Name,
+        /// Number of this phase, from 1.
+        step: usize,
+        /// How many phases this build has.
+        steps: usize,
+        /// Share of the phases that are done or running, in percent.
+        percent: f64,
+        /// The phase.
+        current: Phase,
+        /// What exactly, for people.
+        detail: String,
+    },
+    /// How far a long phase is, in bytes.
+    Amount {
+        /// Which overlay.
+        name: Name,
+        /// Done so far.
+        done: u64,
+        /// Of how many, when known.
+        total: Option<u64>,
+    },
+    /// A line of the build's own output.
+    Output {
+        /// Which overlay.
+        name: Name,
+        /// The line, control characters included.
+        line: String,
+    },
+    /// Waiting for somebody else.
+    Waiting {
+        /// Which overlay.
+        name: Name,
+        /// For whom.
+        reason: String,
+    },
+    /// Something the user should know that is no failure.
+    Warning {
+        /// About which overlay, if one.
+        name: Option<Name>,
+        /// A sentence.
+        text: String,
+    },
+    /// A build is over.
+    Finished {
+        /// Which overlay.
+        name: Name,
+        /// "built", "up to date", "stale", …
+        outcome: String,
+        /// Size, reason and the like, for people; may be empty.
+        detail: String,
+        /// Seconds it took.
+        seconds: f64,
+    },
+}
+
+/// Somebody who wants to know. Called from any thread; must not block for long.
+pub trait Listener: Sync + Send {
+    /// Takes one event.
+    fn hear(&self, event: &Event);
+}
