@@ -9,5 +9,6 @@ pub mod model;
 // thinking: text and values in, text and values out
 
 // doing
+pub mod sys;
 
 // speaking

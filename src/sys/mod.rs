@@ -1,0 +1,20 @@
+//! The only door to the machine: files, locks, processes, signals, namespaces, the clock.
+//! Everything above calls these instead of `std::fs`, `Command` and `std::env`.
+
+pub mod clock;
+pub mod digest;
+pub mod dirfd;
+pub mod env;
+pub mod fork;
+pub mod fs;
+pub mod host;
+pub mod lock;
+pub mod mount;
+pub mod owner;
+pub mod pass;
+pub mod process;
+pub mod signal;
+pub mod term;
+pub mod userns;
+pub mod watch;
+pub mod workdir;

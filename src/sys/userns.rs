@@ -1,0 +1,141 @@
+//! Namespaces of one's own, without root: a user namespace in which the caller keeps its ids, and giving up every
+//! privilege that came with it.
+
+#![allow(unsafe_code, clippy::disallowed_methods)]
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::libc;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// Something the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct Refusal {
+    /// What was tried, as words that fit "cannot …".
+    pub what: String,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl Refusal {
+    /// For `map_err`: says what was tried.
+    pub fn new<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Refusal {
+        let what = what.into();
+        move |source| Refusal { what, source: source.into() }
+    }
+
+    /// The error number, 0 when there is none.
+    pub fn errno(&self) -> i32 {
+        self.source.raw_os_error().unwrap_or(0)
+    }
+}
+
+/// Namespaces wanted besides the user and the mount namespace.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kinds {
+    /// A process table and System V/POSIX message queues of its own, for children forked from now on.
+    pub processes: bool,
+    /// A network of its own.
+    pub network: bool,
+}
+
+/// Moves this single-threaded process into a new user namespace with the same ids and a new mount namespace
+/// (which is a copy of the present one that still receives the host's mounts, but sends none).
+pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
+    let (uid, gid) = super::host::ids();
+    let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
+    if kinds.processes {
+        flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
+    }
+    if kinds.network {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    unshare(flags).map_err(Refusal::new("create a user namespace"))?;
+    // Without "deny" an unprivileged process may not map its group (user_namespaces(7)).
+    match fs::write("/proc/self/setgroups", "deny") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Refusal::new("give up setgroups in the user namespace")(error));
+        }
+        _ => {}
+    }
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1\n"))
+        .map_err(Refusal::new("map the user id into the user namespace"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1\n"))
+        .map_err(Refusal::new("map the group id into the user namespace"))?;
+    if kinds.network {
+        loopback_up().map_err(Refusal::new("bring the loopback interface up"))?;
+    }
+    Ok(())
+}
+
+/// Brings `lo` up; the kernel then gives it 127.0.0.1 by itself.
+fn loopback_up() -> io::Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: ifreq is plain data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which lives until the call returns; the descriptor is open.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// No program started from now on gains privileges, whatever its set-user-id bits or file capabilities say.
+pub fn no_new_privileges() -> Result<(), Refusal> {
+    nix::sys::prctl::set_no_new_privs().map_err(Refusal::new("give up new privileges"))
+}
+
+/// Gives up every capability for good: bounding, ambient, effective, permitted and inheritable set.
+/// The bounding set stays as it is when the caller may not change it (it has no capability to begin with then).
+pub fn drop_capabilities() -> Result<(), Refusal> {
+    for capability in 0..64 {
+        // SAFETY: PR_CAPBSET_DROP takes one number and touches no memory.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } < 0 {
+            break;
+        }
+    }
+    // SAFETY: takes numbers only. Fails before Linux 4.3, where there are no ambient capabilities.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0) };
+
+    // Effective, permitted and inheritable: none.
+    set_capabilities([0; 6]).map_err(Refusal::new("drop capabilities"))
+}
+
+/// capset(2) with version 3 of its structures: a header and two words for each of the three sets, interleaved
+/// (effective, permitted, inheritable of the lower 32, then of the upper).
+fn set_capabilities(sets: [u32; 6]) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    let header = Header { version: 0x2008_0522, pid: 0 };
+    // SAFETY: both pointers are to live memory of the sizes version 3 prescribes; the kernel only reads the sets.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Keeps CAP_SYS_ADMIN (of this user namespace) across execve, for a file system server that mounts by itself.
+/// Makes only async-signal-safe system calls, so that it can run between fork and exec.
+pub fn keep_mounting() -> io::Result<()> {
+    const SYS_ADMIN: u32 = 21;
+    let bit = 1 << SYS_ADMIN;
+    set_capabilities([bit, bit, bit, 0, 0, 0])?;
+    let (raise, capability) = (libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong, libc::c_ulong::from(SYS_ADMIN));
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How many threads this process has; 0 when the kernel does not tell.
+pub fn threads() -> usize {
+    let Ok(stat) = fs::read_to_string("/proc/self/stat") else { return 0 };
+    // Field 20, counted after the program's name in brackets (which may hold anything).
+    stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(17)?.parse().ok()).unwrap_or(0)
+}
