@@ -7,6 +7,7 @@
 pub mod model;
 
 // thinking: text and values in, text and values out
+pub mod graph;
 pub mod recipe;
 
 // doing
