@@ -10,6 +10,8 @@ pub mod model;
 pub mod graph;
 pub mod recipe;
 
+pub mod exec;
+
 // doing
 pub mod sys;
 

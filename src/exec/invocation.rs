@@ -1,0 +1,82 @@
+//! The invocation: everything a runtime needs to know, serialisable so that another process can carry it out.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A command with the file system it is to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// What lies under everything.
+    pub base: Base,
+    /// SquashFS images merged into one read-only tree, lowest first: later ones win.
+    pub layers: Vec<PathBuf>,
+    /// Walked once, in order, after base and layers are in place.
+    pub mounts: Vec<Mount>,
+    /// What the command shares with the host.
+    pub isolation: Isolation,
+    /// Node-local directory of the host for what has to be unpacked where FUSE is impossible.
+    pub scratch: PathBuf,
+    /// Working directory inside.
+    pub cwd: PathBuf,
+    /// The command's whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The program and its arguments; the program is looked up in the environment's PATH inside.
+    pub argv: Vec<OsString>,
+}
+
+/// The root a command starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Base {
+    /// A directory; `/` is the host itself.
+    Dir(PathBuf),
+    /// A SquashFS image with a system in it.
+    Image(PathBuf),
+}
+
+/// One step of furnishing the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mount {
+    /// A host path (with what is mounted below it) seen at another place; missing mount points are made.
+    Bind {
+        /// On the host, absolute.
+        source: PathBuf,
+        /// Inside, absolute.
+        target: PathBuf,
+        /// Whether it may be written through.
+        writable: bool,
+    },
+    /// A new, empty, memory-backed directory.
+    Tmpfs {
+        /// Inside, absolute.
+        target: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Whether it stays writable.
+        writable: bool,
+    },
+}
+
+/// What is kept apart from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The base and everything mounted in it is read-only unless a mount says otherwise.
+    pub read_only: bool,
+    /// A process table and IPC of its own; everything in it ends with the command.
+    pub processes: bool,
+    /// Which network it sees.
+    pub network: Network,
+}
+
+/// Networks a command may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Only a loopback interface of its own.
+    None,
+    /// The host's.
+    Host,
+}

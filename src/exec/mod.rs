@@ -1,0 +1,8 @@
+//! What is to be run with which overlays: environment, binds and mounts as one plain value, the [`Invocation`].
+
+pub mod apptainer;
+pub mod binds;
+pub mod environ;
+mod invocation;
+
+pub use invocation::{Base, Invocation, Isolation, Mount, Network};
