@@ -13,6 +13,7 @@ pub mod recipe;
 pub mod exec;
 
 // doing
+pub mod config;
 pub mod image;
 pub mod sys;
 

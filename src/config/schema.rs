@@ -1,0 +1,235 @@
+//! Every configuration key: its kind, default and meaning. Files, variables, flags, `config show` and
+//! `config.yaml.example` all follow this table.
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted name, as in `build.comp`.
+    pub name: &'static str,
+    /// What its value must look like.
+    pub kind: Kind,
+    /// The value when nobody sets it, as it would be written in the file; empty: unset.
+    pub default: &'static str,
+    /// One or two sentences for the example file and the manual.
+    pub doc: &'static str,
+    /// CondaTainer's name for it (row C48), read as well; empty: none.
+    pub alias: &'static str,
+}
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A path; `~` and `$VAR` are expanded.
+    Path,
+    /// A list of paths.
+    Paths,
+    /// true or false.
+    Bool,
+    /// A whole number.
+    Number,
+    /// A size such as 128k.
+    Size,
+    /// A SquashFS block size: a power of two from 4k to 1M.
+    BlockSize,
+    /// A time such as 30m.
+    Time,
+    /// A compressor with a level such as zstd:3.
+    Compression,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Words for other programs, one per list item.
+    Texts,
+}
+
+impl Key {
+    /// The environment variable that sets it: `OVL_BUILD_COMP`.
+    pub fn variable(&self) -> String {
+        format!("OVL_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, alias: &'static str, doc: &'static str) -> Key {
+    Key { name, kind, default, doc, alias }
+}
+
+/// All keys, in the order in which the example file shows them.
+pub const KEYS: &[Key] = &[
+    key(
+        "layers.user",
+        Kind::Path,
+        "~/.local/share/ovl",
+        "",
+        "Your own layer: a directory with images/ and build-scripts/ in it.",
+    ),
+    key("layers.group", Kind::Path, "", "", "Your group's layer, shared by its members; its config.yaml is read too."),
+    key(
+        "layers.site",
+        Kind::Path,
+        "",
+        "",
+        "The site's layer, usually read-only for users; its config.yaml is read too.",
+    ),
+    key(
+        "layers.extra",
+        Kind::Paths,
+        "",
+        "extra_base_dirs",
+        "Further layers, searched last. A path that ends in :ro is never written to.",
+    ),
+    key(
+        "dirs.state",
+        Kind::Path,
+        "~/.local/state/ovl",
+        "",
+        "Logs and history of builds. Put it on the shared file system.",
+    ),
+    key("dirs.logs", Kind::Path, "", "logs_dir", "Where build logs go; unset: logs/ in dirs.state."),
+    key(
+        "dirs.scratch",
+        Kind::Path,
+        "",
+        "",
+        "Fast node-local disk for building; unset: the job's own directory, $TMPDIR or /tmp.",
+    ),
+    key(
+        "build.stage",
+        Kind::Choice(&["auto", "dir", "ext3"]),
+        "auto",
+        "",
+        "Where a build collects its files: a directory, or one ext3 image (auto: an image when scratch is a network file system).",
+    ),
+    key(
+        "build.stage_size",
+        Kind::Size,
+        "20G",
+        "build.tmp_overlay_size_mb",
+        "Largest content of an ext3 stage; the image is sparse.",
+    ),
+    key(
+        "build.comp",
+        Kind::Compression,
+        "zstd:3",
+        "build.compress_args",
+        "Compressor and level: zstd:1-22, lz4, lz4:3-12 (lz4hc), gzip:1-12, xz:0-9.",
+    ),
+    key("build.block_size", Kind::BlockSize, "128k", "", "SquashFS block size of applications."),
+    key("build.data_block_size", Kind::BlockSize, "512k", "", "SquashFS block size of reference data."),
+    key(
+        "build.network",
+        Kind::Choice(&["none", "host"]),
+        "none",
+        "",
+        "The network install() sees when neither --network nor #NET says; fetch() has the host's.",
+    ),
+    key("build.timeout", Kind::Time, "0", "", "Longest time one build may take; 0: no limit."),
+    key(
+        "build.lease",
+        Kind::Time,
+        "2m",
+        "",
+        "How long a claim outlives its last heartbeat before others may take over from another host.",
+    ),
+    key("build.jobs", Kind::Number, "0", "", "Threads for packing; 0: as many as this process may use."),
+    key("build.pack_memory", Kind::Size, "64M", "", "Data in flight while packing."),
+    key("build.keep_previous", Kind::Bool, "true", "", "Keep the replaced overlay for `ovl rollback`."),
+    key(
+        "build.defaults.cpus",
+        Kind::Number,
+        "4",
+        "build.ncpus",
+        "NCPUS of a build whose recipe asks for nothing; never more than this process may use.",
+    ),
+    key("build.defaults.mem", Kind::Size, "8G", "build.mem_mb", "MEM of a build whose recipe asks for nothing."),
+    key("build.defaults.time", Kind::Time, "2h", "build.time", "Time limit of a job whose recipe asks for nothing."),
+    key(
+        "exec.base",
+        Kind::Path,
+        "/",
+        "",
+        "What lies under the overlays: / is the host itself, else a directory or a SquashFS image with a system in it.",
+    ),
+    key("exec.bind", Kind::Texts, "", "", "Binds for every `ovl exec`: SRC[:DEST[:ro]]."),
+    key(
+        "exec.runtime",
+        Kind::Choice(&["auto", "native", "apptainer"]),
+        "auto",
+        "",
+        "What runs commands; auto: ovl itself, and apptainer or singularity where it cannot.",
+    ),
+    key("ui.progress", Kind::Choice(&["auto", "bars", "plain", "json", "none"]), "auto", "", "How progress is told."),
+    key(
+        "ui.color",
+        Kind::Choice(&["auto", "always", "never"]),
+        "auto",
+        "",
+        "Colours; auto: only on a terminal, and never with NO_COLOR.",
+    ),
+];
+
+/// Keys of CondaTainer's configuration that mean nothing here; they are passed over with a warning.
+pub const FOREIGN: &[&str] = &[
+    "apptainer_bin",
+    "scheduler_bin",
+    "scripts_link",
+    "prebuilt_link",
+    "prefer_remote",
+    "submit_job",
+    "parse_module_load",
+    "scheduler_timeout",
+    "metadata_cache_ttl",
+    "default_distro",
+    "build.overlay_type",
+    "build.use_tmp_overlay",
+];
+
+/// The key of this name or alias.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name || (!key.alias.is_empty() && key.alias == name))
+}
+
+/// Whether some key lies below `prefix` (`build` and `build.defaults` are such).
+pub fn is_section(prefix: &str) -> bool {
+    let dotted = format!("{prefix}.");
+    KEYS.iter().any(|key| key.name.starts_with(&dotted) || key.alias.starts_with(&dotted))
+}
+
+/// The known name nearest to a misspelt one, if any is near enough to be meant.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|key| (strsim::damerau_levenshtein(name, key.name), key.name))
+        .min()
+        .filter(|(distance, _)| *distance <= 2 + name.len() / 4)
+        .map(|(_, name)| name)
+}
+
+/// The whole example file: every key with its default, its meaning and its variable.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Configuration of ovl. Every key is shown with its default; a line that begins with `# key:` is unset by default.\n\
+         # Read from, strongest first: flags, OVL_* variables, ~/.config/ovl/config.yaml, config.yaml in the group's and the\n\
+         # site's layer, /etc/ovl/config.yaml. `ovl config show` tells where each value comes from.\n",
+    );
+    let mut open: Vec<&str> = Vec::new();
+    for key in KEYS {
+        let parts: Vec<&str> = key.name.split('.').collect();
+        let Some((leaf, sections)) = parts.split_last() else { continue };
+        let same = open.iter().zip(sections).take_while(|(a, b)| a == b).count();
+        open.truncate(same);
+        for section in &sections[same..] {
+            text.push_str(&format!(
+                "{}{}{section}:\n",
+                if open.is_empty() { "\n" } else { "" },
+                "  ".repeat(open.len())
+            ));
+            open.push(section);
+        }
+        let indent = "  ".repeat(open.len());
+        text.push_str(&format!("{indent}# {} ({})\n", key.doc, key.variable()));
+        match (key.default, key.kind) {
+            ("", Kind::Paths | Kind::Texts) => text.push_str(&format!("{indent}{leaf}: []\n")),
+            ("", _) => text.push_str(&format!("{indent}# {leaf}:\n")),
+            (value, _) => text.push_str(&format!("{indent}{leaf}: {value}\n")),
+        }
+    }
+    text
+}
