@@ -17,4 +17,6 @@ pub mod config;
 pub mod image;
 pub mod sys;
 
+pub mod store;
+
 // speaking

@@ -1,0 +1,9 @@
+//! What is on disk: layers, recipes, overlays, claims, publishing.
+
+pub mod claim;
+pub mod layers;
+pub mod overlays;
+pub mod publish;
+pub mod recipes;
+pub mod sweep;
+pub mod usage;

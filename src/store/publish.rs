@@ -1,0 +1,199 @@
+//! Publishing: a new file beside the target, flushed, renamed over, the directory flushed. Nobody ever sees half an
+//! overlay, running readers keep the old inode, and the replaced one is kept for `ovl rollback`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::layers::{make_shared, shared_mode};
+use crate::sys::fs::{self, PathError, Result};
+use crate::sys::host;
+
+/// A new image that is not public yet; dropping it removes it.
+#[derive(Debug)]
+pub struct NewImage {
+    target: PathBuf,
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl NewImage {
+    /// Starts one for `target` under a name nobody else makes, in the same directory.
+    pub fn create(target: &Path) -> Result<NewImage> {
+        let path = fs::sibling(target, &format!(".new.{}", host::token()));
+        let file = fs::create_new(&path, 0o666)?;
+        Ok(NewImage { target: target.to_owned(), path, file, published: false })
+    }
+
+    /// Where it lies until it is published.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Flushes it to disk; what is verified afterwards is what was written.
+    pub fn flush(&self) -> Result<()> {
+        self.file.sync_all().map_err(PathError::new("flush", &self.path))
+    }
+
+    /// Makes it the overlay at its target, with `sidecar` as its `.env` file. Returns the path and what went wrong that
+    /// does not matter to the overlay itself.
+    pub fn publish(mut self, sidecar: &str, keep_previous: bool) -> Result<(PathBuf, Vec<String>)> {
+        use std::os::unix::fs::MetadataExt;
+        let mut warnings = Vec::new();
+        let dir = self.target.parent().unwrap_or(Path::new("/")).to_owned();
+        let mode = fs::metadata(&self.path)?.mode() & 0o777;
+        fs::set_mode(&self.path, shared_mode(&dir, mode))?;
+        if keep_previous && fs::metadata_if_exists(&self.target)?.is_some() {
+            // Some file systems have no hard links; that is no reason to throw a finished build away.
+            if let Err(error) = keep(&self.target) {
+                warnings.push(format!("the replaced overlay is not kept: {error}"));
+            }
+        }
+        // Gone before the image it belongs to is: a kill in between leaves none, never a wrong one.
+        fs::remove_file(&sidecar_of(&self.target))?;
+        fs::rename(&self.path, &self.target)?;
+        self.published = true;
+        if let Err(error) = write_sidecar(&self.target, sidecar) {
+            warnings.push(format!("{error}; the variables inside the overlay are used"));
+        }
+        fs::sync_dir(&dir)?;
+        Ok((self.target.clone(), warnings))
+    }
+}
+
+impl Drop for NewImage {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The `.env` file beside an overlay.
+pub fn sidecar_of(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".env");
+    name.into()
+}
+
+/// Writes the `.env` file beside an overlay, whole or not at all.
+pub fn write_sidecar(target: &Path, text: &str) -> Result<()> {
+    let dir = target.parent().unwrap_or(Path::new("/"));
+    let path = sidecar_of(target);
+    fs::write_atomic(&path, text.as_bytes(), 0o644)?;
+    match shared_mode(dir, 0o644) {
+        0o644 => Ok(()),
+        mode => fs::set_mode(&path, mode),
+    }
+}
+
+/// Where the replaced overlay is kept.
+pub fn previous_of(target: &Path) -> PathBuf {
+    let dir = target.parent().unwrap_or(Path::new("/")).join(".previous");
+    dir.join(target.file_name().unwrap_or_default())
+}
+
+/// Gives the current overlay a second name under `.previous`, replacing what was kept before.
+fn keep(target: &Path) -> Result<()> {
+    let previous = previous_of(target);
+    if let Some(dir) = previous.parent() {
+        make_shared(dir)?;
+    }
+    for (from, to) in [(target.to_owned(), previous.clone()), (sidecar_of(target), sidecar_of(&previous))] {
+        let temp = fs::sibling(&to, &format!(".new.{}", host::token()));
+        match fs::hard_link(&from, &temp) {
+            Ok(()) => fs::rename(&temp, &to)?,
+            Err(error) if error.is_not_found() => fs::remove_file(&to)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Exchanges the overlay with the kept one, so that a second rollback undoes the first. False: nothing is kept.
+pub fn rollback(target: &Path) -> Result<bool> {
+    let previous = previous_of(target);
+    if fs::metadata_if_exists(&previous)?.is_none() {
+        return Ok(false);
+    }
+    for (current, kept) in [(target.to_owned(), previous.clone()), (sidecar_of(target), sidecar_of(&previous))] {
+        let temp = fs::sibling(&kept, &format!(".new.{}", host::token()));
+        let had = match fs::hard_link(&current, &temp) {
+            Ok(()) => true,
+            Err(error) if error.is_not_found() => false,
+            Err(error) => return Err(error),
+        };
+        match fs::rename(&kept, &current) {
+            Err(error) if error.is_not_found() => fs::remove_file(&current)?,
+            other => other?,
+        }
+        if had {
+            fs::rename(&temp, &kept)?;
+        }
+    }
+    fs::sync_dir(target.parent().unwrap_or(Path::new("/")))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn publish(target: &Path, content: &str) {
+        let image = NewImage::create(target).unwrap();
+        image.file().write_all(content.as_bytes()).unwrap();
+        image.flush().unwrap();
+        image.publish(&format!("V={content}\n"), true).unwrap();
+    }
+
+    fn seen(target: &Path) -> (String, String) {
+        let text = |path: &Path| String::from_utf8(fs::read(path).unwrap()).unwrap();
+        (text(target), text(&sidecar_of(target)))
+    }
+
+    #[test]
+    fn replaced_kept_and_rolled_back() {
+        let dir = std::env::temp_dir().join(format!("ovl-publish-{}", host::token()));
+        fs::create_dirs(&dir).unwrap();
+        let target = dir.join("a--1.sqf");
+        publish(&target, "one");
+        assert!(!rollback(&target).unwrap());
+        let reader = fs::open(&target).unwrap();
+        publish(&target, "two");
+        assert_eq!(std::io::read_to_string(&reader).unwrap(), "one", "a running reader keeps the old inode");
+        assert_eq!(seen(&target), ("two".into(), "V=two\n".into()));
+        assert!(rollback(&target).unwrap());
+        assert_eq!(seen(&target), ("one".into(), "V=one\n".into()));
+        assert!(rollback(&target).unwrap());
+        assert_eq!(seen(&target), ("two".into(), "V=two\n".into()));
+        drop(NewImage::create(&target).unwrap());
+        assert_eq!(fs::list(&dir).unwrap(), [".previous", "a--1.sqf", "a--1.sqf.env"]);
+        fs::remove_tree(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_group_directory_makes_group_writable_files_and_directories() {
+        use std::os::unix::fs::MetadataExt;
+        let layer = std::env::temp_dir().join(format!("ovl-shared-{}", host::token()));
+        fs::create_dirs(&layer).unwrap();
+        fs::set_mode(&layer, 0o2770).unwrap();
+        let dir = layer.join("deep/images");
+        make_shared(&dir).unwrap();
+        let target = dir.join("a--1.sqf");
+        publish(&target, "x");
+        publish(&target, "y");
+        for path in [target.clone(), sidecar_of(&target)] {
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o060, 0o060, "{}", path.display());
+        }
+        for path in [layer.join("deep"), dir.clone(), dir.join(".previous")] {
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o2070, 0o2070, "{}", path.display());
+        }
+        fs::remove_tree(&layer).unwrap();
+    }
+}
