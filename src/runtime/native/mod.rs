@@ -1,0 +1,95 @@
+//! The native runtime: user namespaces, one FUSE server for all images, no root and no setuid helper.
+//! `server` opens the images and serves (or unpacks) them, `root` builds what the command sees, `init` keeps processes apart,
+//! `program` becomes the command, `trouble` says what a machine lacks and `probe` looks for it beforehand.
+
+mod files;
+mod init;
+mod points;
+mod probe;
+mod program;
+mod root;
+pub(super) mod sandbox;
+mod server;
+mod trouble;
+mod unpacked;
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use files::Tell;
+pub use probe::{Capabilities, Finding, probe};
+pub use sandbox::{command_for, sandbox_main};
+pub(super) use trouble::namespaces as refused;
+
+use super::error::{Result, RuntimeError};
+use crate::exec::{Base, Invocation, Network};
+use crate::sys::userns;
+
+/// Carries an invocation out. The calling process, which must have one thread only, **becomes** the command: its
+/// signals, job control and exit code are the command's own. With a process table of its own the calling process
+/// stays as a parent that passes signals on and ends as the command ended. `tell` is given what the user should know
+/// before the command starts: that files have to be unpacked, say.
+///
+/// # Errors
+/// Returns only when the command could not be started; the process may be in another root by then and should
+/// say why and end with [`RuntimeError::exit_code`].
+pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
+    if userns::threads() > 1 {
+        return Err(RuntimeError::Impossible("a command can only be started by a process with one thread".into()));
+    }
+    if changes_nothing(invocation) {
+        program::enter_directory(&invocation.cwd)?;
+        confine()?;
+        return program::run(invocation);
+    }
+    let server = if has_tree(invocation) { Some(server::Server::start(invocation)?) } else { None };
+    let kinds = userns::Kinds {
+        processes: invocation.isolation.processes,
+        network: invocation.isolation.network == Network::None,
+    };
+    userns::enter(kinds).map_err(trouble::namespaces)?;
+    if kinds.processes {
+        return init::run(invocation, server, tell);
+    }
+    root::build(invocation, server, tell)?;
+    confine()?;
+    program::run(invocation)
+}
+
+/// Whether the command sees the host as it is.
+fn changes_nothing(invocation: &Invocation) -> bool {
+    let isolation = invocation.isolation;
+    invocation.base == Base::Dir("/".into())
+        && invocation.layers.is_empty()
+        && invocation.mounts.is_empty()
+        && !isolation.read_only
+        && !isolation.processes
+        && isolation.network == Network::Host
+}
+
+/// Whether anything comes out of images.
+fn has_tree(invocation: &Invocation) -> bool {
+    !invocation.layers.is_empty() || matches!(invocation.base, Base::Image(_))
+}
+
+/// Gives up everything that building the root needed.
+fn confine() -> Result<()> {
+    userns::no_new_privileges()?;
+    Ok(userns::drop_capabilities()?)
+}
+
+/// Directories of the host that every root gets, unless it is the host's own.
+const HOST_PLACES: [&str; 4] = ["/proc", "/sys", "/dev", "/tmp"];
+
+fn is_host(base: &Path) -> bool {
+    base == Path::new("/")
+}
+
+/// Places that are not taken from a base directory or from images above it.
+fn skipped(base: &Path, own_processes: bool) -> Vec<&'static str> {
+    match (is_host(base), own_processes) {
+        (true, true) => vec!["/proc"],
+        (true, false) => vec![],
+        (false, _) => HOST_PLACES.to_vec(),
+    }
+}

@@ -1,0 +1,99 @@
+//! Becoming the command: found in the PATH it will have itself, inside the root it will see.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::exec::Invocation;
+use crate::runtime::error::{Result, RuntimeError};
+use crate::sys::{fork, mount};
+
+/// Where programs are looked for when the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Goes to the command's working directory.
+pub fn enter_directory(path: &Path) -> Result<()> {
+    Ok(mount::go_to(path)?)
+}
+
+/// Replaces this process by the command.
+pub fn run(invocation: &Invocation) -> Result<Infallible> {
+    let Some(name) = invocation.argv.first().filter(|name| !name.is_empty()) else {
+        return Err(RuntimeError::Impossible("there is no command to run".into()));
+    };
+    let argv = invocation.argv.iter().map(|arg| c_string(arg)).collect::<Result<Vec<_>>>()?;
+    let mut env = Vec::with_capacity(invocation.env.len());
+    for (key, value) in &invocation.env {
+        let mut line = key.clone();
+        line.push("=");
+        line.push(value);
+        env.push(c_string(&line)?);
+    }
+    let path = invocation.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.clone());
+    let mut worst = None;
+    for candidate in candidates(name, path.as_deref()) {
+        let error = fork::become_program(&candidate, &argv, &env);
+        match error.kind() {
+            // A directory of PATH may be missing, closed to us, or not be a directory.
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !candidate.exists() => {}
+            io::ErrorKind::PermissionDenied if candidate.as_path() != name && !candidate.exists() => {}
+            // As execvp(3): what may not be run does not hide a namesake further on.
+            _ => worst = worst.or(Some((candidate, error))),
+        }
+    }
+    Err(match worst {
+        None => RuntimeError::NotFound(name.to_string_lossy().into_owned()),
+        Some((program, error)) => {
+            RuntimeError::NotRunnable { program: program.display().to_string(), why: reason(&program, &error) }
+        }
+    })
+}
+
+/// A name with a slash is a path; others are looked for in PATH, where an empty piece means the working directory.
+fn candidates(name: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return vec![name.into()];
+    }
+    let path = path.unwrap_or(OsStr::new(DEFAULT_PATH));
+    let dirs = path.as_bytes().split(|&byte| byte == b':').map(|dir| Path::new(OsStr::from_bytes(dir)));
+    dirs.map(|dir| if dir.as_os_str().is_empty() { Path::new(".").join(name) } else { dir.join(name) }).collect()
+}
+
+fn reason(program: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "the interpreter or loader it names is not there".into(),
+        _ if program.is_dir() => "it is a directory".into(),
+        io::ErrorKind::PermissionDenied => "it is not executable, or its file system does not allow programs".into(),
+        _ if error.raw_os_error() == Some(8) => {
+            "its format is unknown: made for another machine, or a script without #!".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn c_string(text: &OsStr) -> Result<CString> {
+    CString::new(text.as_bytes()).map_err(|_| {
+        let text: OsString = text.to_owned();
+        RuntimeError::Impossible(format!("{text:?} has a NUL byte in it"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_for_in_path_in_order() {
+        let found = candidates(OsStr::new("tool"), Some(OsStr::new("/a::/b c")));
+        assert_eq!(found, ["/a/tool", "./tool", "/b c/tool"].map(PathBuf::from));
+        assert_eq!(candidates(OsStr::new("./tool"), Some(OsStr::new("/a"))), [PathBuf::from("./tool")]);
+        assert_eq!(candidates(OsStr::new("tool"), None).len(), 3);
+    }
+
+    #[test]
+    fn arguments_with_nul_bytes_are_refused() {
+        assert!(c_string(OsStr::new("a\0b")).is_err());
+    }
+}

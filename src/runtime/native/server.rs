@@ -1,0 +1,235 @@
+//! The server process: opens the images, marks them used, tells what they hold, and serves them as one FUSE file
+//! system until the last process that sees it has ended. It lives outside of the command's namespaces: inside, a
+//! killed command could leave it waiting for itself for ever.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HOST_PLACES, trouble, unpacked};
+use crate::exec::{Base, Invocation, Mount};
+use crate::image::ImageError;
+use crate::image::squashfs::read::{Caches, DATA_CACHE, Image};
+use crate::runtime::error::{Report, Result, RuntimeError};
+use crate::runtime::fuse::{Answers, serve};
+use crate::runtime::tree::layer::{DIR, Layer, SYMLINK};
+use crate::runtime::tree::memory::Memory;
+use crate::runtime::tree::{ImageLayer, ROOT, Tree};
+use crate::sys::mount::What;
+use crate::sys::userns::Refusal;
+use crate::sys::{env, fork, fs, host, pass};
+
+/// Threads that answer requests.
+const MOST_THREADS: usize = 4;
+/// Images are opened by several threads from this many on: on network file systems each costs a round trip or two.
+const MANY: usize = 16;
+
+/// The other end of a server.
+pub struct Server {
+    socket: OwnedFd,
+}
+
+/// What a server says.
+#[derive(Serialize, Deserialize)]
+pub enum Word {
+    /// All images are open; the names in the top directory of the merged tree (directory, link).
+    Ready(Vec<(OsString, bool, bool)>),
+    /// It has begun to unpack so many bytes to this directory.
+    Unpacking(u64, PathBuf),
+    /// It has unpacked everything.
+    Unpacked,
+    /// It cannot serve or unpack.
+    Failed(Report),
+}
+
+impl Word {
+    /// Says it.
+    pub fn send(&self, socket: &OwnedFd) -> Result<()> {
+        let message = serde_json::to_vec(self).map_err(Refusal::new("write a message down"))?;
+        Ok(pass::send(socket, &message, None).map_err(Refusal::new("speak to the command's process"))?)
+    }
+}
+
+impl Server {
+    /// Starts it; the images are opened while the caller goes on.
+    pub fn start(invocation: &Invocation) -> Result<Server> {
+        let invocation = &absolute(invocation);
+        let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
+        fork::detached(there, |socket| run(&socket, invocation)).map_err(Refusal::new("start the file server"))?;
+        Ok(Server { socket: here })
+    }
+
+    /// Waits until all images are open; the names in the top directory of the merged tree.
+    pub fn ready(&self) -> Result<Vec<(OsString, What)>> {
+        match self.hear()? {
+            Word::Ready(names) => Ok(names
+                .into_iter()
+                .map(|(name, dir, link)| {
+                    (
+                        name,
+                        if dir {
+                            What::Dir
+                        } else if link {
+                            What::Link
+                        } else {
+                            What::File
+                        },
+                    )
+                })
+                .collect()),
+            Word::Failed(report) => Err(RuntimeError::Reported(report)),
+            Word::Unpacking(..) | Word::Unpacked => {
+                Err(RuntimeError::Impossible("the file server unpacks what it was not asked for".into()))
+            }
+        }
+    }
+
+    /// Waits for the next word.
+    pub fn hear(&self) -> Result<Word> {
+        let (message, _) = pass::receive(&self.socket).map_err(Refusal::new("hear from the file server"))?;
+        serde_json::from_slice(&message)
+            .map_err(|_| RuntimeError::Impossible("the file server ended before it had the files ready".into()))
+    }
+
+    /// Asks for the tree on scratch instead of a file system.
+    pub fn ask_to_unpack(&self) -> Result<()> {
+        Ok(pass::send(&self.socket, b"unpack", None).map_err(Refusal::new("ask for the files to be unpacked"))?)
+    }
+
+    /// Gives what was unpacked up as soon as the watch says so (None: as soon as nobody has it mounted) and this
+    /// value is dropped.
+    pub fn give_watch(&self, watch: Option<&File>) -> std::io::Result<()> {
+        pass::send(&self.socket, b"watch", watch)
+    }
+
+    /// Opens the device; it belongs to the user namespace in which it was opened.
+    pub fn device() -> Result<File> {
+        fs::open_rw(Path::new("/dev/fuse")).map_err(trouble::device)
+    }
+
+    /// Lets the server answer for what was mounted with the device. It has to be given away before the tree is
+    /// touched: should the server die, a copy left here would make the kernel wait for an answer for ever.
+    pub fn serve(&self, device: File) -> Result<()> {
+        pass::send(&self.socket, b"serve", Some(&device))
+            .map_err(|error| Refusal::new("hand the file system to its server")(error).into())
+    }
+}
+
+/// The server works in `/`: paths are made absolute while the caller's working directory is at hand.
+fn absolute(invocation: &Invocation) -> Invocation {
+    let mut invocation = invocation.clone();
+    let here = env::current_dir();
+    if let Base::Image(path) = &mut invocation.base {
+        *path = here.join(&*path);
+    }
+    for path in &mut invocation.layers {
+        *path = here.join(&*path);
+    }
+    invocation.scratch = here.join(&invocation.scratch);
+    invocation
+}
+
+/// The server's life.
+fn run(socket: &OwnedFd, invocation: &Invocation) {
+    let tree = open_all(invocation).and_then(|tree| Ok((top(&tree)?, tree)));
+    let (word, tree) = match tree {
+        Ok((names, tree)) => (Word::Ready(names), Some(tree)),
+        Err(error) => (Word::Failed(error.report()), None),
+    };
+    let (Ok(()), Some(tree)) = (word.send(socket), tree) else { return };
+    match pass::receive(socket) {
+        Ok((_, Some(device))) => serve(&device, &Answers::new(tree, host::ids()), MOST_THREADS),
+        Ok((word, None)) if word == b"unpack" => unpacked::serve(socket, &tree, invocation),
+        _ => {}
+    }
+}
+
+fn top(tree: &Tree) -> Result<Vec<(OsString, bool, bool)>> {
+    let listing = tree.list(ROOT).map_err(|source| RuntimeError::Image { path: "(all)".into(), source })?;
+    let entry = |entry: &crate::runtime::tree::Entry| {
+        (OsString::from_vec(entry.name.clone()), entry.kind == DIR, entry.kind == SYMLINK)
+    };
+    Ok(listing.iter().map(entry).collect())
+}
+
+/// Opens every image and merges them; under a base image also the mount points it lacks.
+fn open_all(invocation: &Invocation) -> Result<Tree> {
+    let mut paths: Vec<&PathBuf> = Vec::with_capacity(invocation.layers.len() + 1);
+    if let Base::Image(path) = &invocation.base {
+        paths.push(path);
+    }
+    paths.extend(&invocation.layers);
+    let caches = Caches::new(DATA_CACHE);
+    let crew = if paths.len() < MANY { 1 } else { 8 };
+    let size = paths.len().div_ceil(crew).max(1);
+    let (first, others) = paths.split_at(size.min(paths.len()));
+    let open = &|group: &[&PathBuf]| group.iter().map(|path| open_one(path, &caches)).collect::<Vec<_>>();
+    let opened: Vec<Result<ImageLayer>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = others.chunks(size).map(|group| scope.spawn(move || open(group))).collect();
+        let mut opened = open(first);
+        for handle in handles {
+            opened.extend(handle.join().unwrap_or_default());
+        }
+        opened
+    });
+    if opened.len() != paths.len() {
+        return Err(RuntimeError::Impossible("not all images could be opened".into()));
+    }
+    let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(opened.len() + 1);
+    for layer in opened {
+        layers.push(Box::new(layer?));
+    }
+    let failed = |source: ImageError| RuntimeError::Image { path: paths[0].clone(), source };
+    let tree = Tree::new(layers).map_err(failed)?;
+    let Some(points) = mount_points(invocation, &tree).map_err(failed)? else { return Ok(tree) };
+    let mut layers = tree.into_layers();
+    layers.insert(0, Box::new(points));
+    Tree::new(layers).map_err(failed)
+}
+
+fn open_one(path: &Path, caches: &Arc<Caches>) -> Result<ImageLayer> {
+    let file: File = fs::open(path)?;
+    pass::mark_used(&file);
+    let image = Image::open_sharing(file, 0, caches.clone());
+    image.map(ImageLayer).map_err(|source| RuntimeError::Image { path: path.to_owned(), source })
+}
+
+/// Directories and empty files for everything that will be mounted in the merged tree; where the images have them,
+/// theirs win. None: nothing will be.
+fn mount_points(invocation: &Invocation, tree: &Tree) -> Result<Option<Memory>, ImageError> {
+    let mut points = Memory::default();
+    let mut any = false;
+    let whole = matches!(invocation.base, Base::Image(_));
+    if whole {
+        for place in HOST_PLACES {
+            points.dir(&tree.resolve(place.as_bytes())?);
+            any = true;
+        }
+    }
+    let top = tree.list(ROOT)?;
+    for mount in &invocation.mounts {
+        let (Mount::Tmpfs { target, .. } | Mount::Bind { target, .. }) = mount;
+        // Over a directory as base, only what the images bring at the top comes from the tree.
+        let first = target.components().nth(1).map(|part| part.as_os_str().as_bytes());
+        if !whole && !top.iter().any(|entry| Some(entry.name.as_slice()) == first) {
+            continue;
+        }
+        let place = tree.resolve(target.as_os_str().as_bytes())?;
+        let file = match mount {
+            Mount::Bind { source, .. } => fs::metadata(source).is_ok_and(|meta| !meta.is_dir()),
+            Mount::Tmpfs { .. } => false,
+        };
+        any = true;
+        if file {
+            points.file(&place, b"");
+        } else {
+            points.dir(&place);
+        }
+    }
+    Ok(any.then_some(points))
+}
