@@ -17,6 +17,7 @@ pub mod config;
 pub mod image;
 pub mod sys;
 
+pub mod build;
 pub mod runtime;
 pub mod store;
 

@@ -1,0 +1,165 @@
+//! One build with everything its phases need to know; nothing is looked up again once it has begun.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::error::BuildError;
+use super::origin::Origin;
+use super::plan::{ReadyDep, Recipe};
+use super::request::Request;
+use super::sandbox::Sandbox;
+use crate::config::Config;
+use crate::exec::Network;
+use crate::exec::environ::LayerEnv;
+use crate::model::event::{Event, Listener, Phase};
+use crate::model::meta::Inputs;
+use crate::model::name::Name;
+use crate::model::units::show_time;
+use crate::recipe::spec::{Kind, Net};
+use crate::store::overlays;
+use crate::sys::process::Ended;
+use crate::sys::signal;
+
+/// A build.
+pub struct Job<'a> {
+    /// The overlay.
+    pub name: Name,
+    /// What it is built from.
+    pub recipe: Recipe,
+    /// Its dependencies, in mounting order.
+    pub deps: Vec<ReadyDep>,
+    /// What they contribute to the environment.
+    pub dep_env: Vec<LayerEnv>,
+    /// What decides whether it is up to date.
+    pub inputs: Inputs,
+    /// The digest of those.
+    pub key: String,
+    /// Where the recipe comes from.
+    pub origin: Origin,
+    /// The file to publish.
+    pub target: PathBuf,
+    /// Lines for the script's standard input.
+    pub answers: Vec<String>,
+    /// What the user asked for.
+    pub request: &'a Request,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Who wants to know.
+    pub listener: &'a dyn Listener,
+    /// The phases this build has.
+    pub phases: Vec<Phase>,
+    /// When it began.
+    pub began: Instant,
+    /// How long it may take.
+    pub limit: Option<Duration>,
+    /// Names its working directory.
+    pub token: String,
+}
+
+impl Job<'_> {
+    /// App or data.
+    pub fn kind(&self) -> Kind {
+        self.recipe.spec.kind(&self.name)
+    }
+
+    /// The phases a recipe has.
+    pub fn phases_of(recipe: &Recipe) -> Vec<Phase> {
+        let spec = &recipe.spec;
+        let wanted = |phase: &Phase| match phase {
+            Phase::Fetch => spec.functions.fetch,
+            Phase::Check => spec.functions.check || !spec.tests.is_empty(),
+            _ => true,
+        };
+        Phase::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// Tells that a phase begins, unless it is time to stop.
+    pub fn enter(&self, phase: Phase, detail: &str) -> Result<(), BuildError> {
+        self.alive(phase)?;
+        let steps = self.phases.len();
+        let step = self.phases.iter().position(|known| *known == phase).map_or(steps, |index| index + 1);
+        self.listener.hear(&Event::Progress {
+            name: self.name.clone(),
+            step,
+            steps,
+            percent: 100.0 * step as f64 / steps as f64,
+            current: phase,
+            detail: detail.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Whether to go on.
+    pub fn alive(&self, phase: Phase) -> Result<(), BuildError> {
+        if signal::interrupted().is_some() {
+            return Err(BuildError::Interrupted { name: self.name.clone() });
+        }
+        match self.limit {
+            Some(limit) if self.began.elapsed() >= limit => Err(self.timed_out(phase)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Time that is left, if it is limited.
+    pub fn left(&self) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.began.elapsed()))
+    }
+
+    fn timed_out(&self, phase: Phase) -> BuildError {
+        BuildError::TimedOut { name: self.name.clone(), limit: self.limit.map(show_time).unwrap_or_default(), phase }
+    }
+
+    /// The error for a script's end that has a meaning of its own; None: it is the script's fault or success.
+    pub fn ended(&self, ended: Ended, phase: Phase) -> Option<BuildError> {
+        match ended {
+            Ended::TimedOut => Some(self.timed_out(phase)),
+            Ended::Interrupted(_) => Some(BuildError::Interrupted { name: self.name.clone() }),
+            _ => None,
+        }
+    }
+
+    /// The network of install().
+    pub fn network(&self) -> Network {
+        match (self.request.network, self.recipe.spec.net) {
+            (Some(network), _) => network,
+            (None, Some(Net::Host)) => Network::Host,
+            (None, Some(Net::None)) => Network::None,
+            (None, None) if self.config.network_host() => Network::Host,
+            (None, None) => Network::None,
+        }
+    }
+
+    /// A sandbox with the dependencies; `build_only` ones too.
+    pub fn sandbox(&self, control: PathBuf, tmp: PathBuf, build_only: bool) -> Sandbox {
+        let used: Vec<usize> =
+            (0..self.deps.len()).filter(|index| build_only || !self.deps[*index].build_only).collect();
+        Sandbox {
+            name: self.name.clone(),
+            layers: used.iter().map(|index| self.deps[*index].overlay.path.clone()).collect(),
+            layer_env: used.iter().map(|index| self.dep_env[*index].clone()).collect(),
+            control,
+            tmp,
+            sources: None,
+            target: None,
+            scratch: super::work::scratch(self.config),
+            cpus: self.config.default_cpus(),
+            mem: self.config.default_mem(),
+            network: Network::None,
+            epoch: self.origin.epoch,
+        }
+    }
+}
+
+/// What dependencies contribute to the environment, one entry per dependency.
+pub fn dep_env(deps: &[ReadyDep]) -> Result<Vec<LayerEnv>, BuildError> {
+    let mut all = Vec::new();
+    for dep in deps {
+        let image = overlays::open(&dep.overlay.path)?;
+        let facts = overlays::facts(&dep.overlay.path, &image)?;
+        let layers = facts.layer_env();
+        // An overlay of ovl's has one root; of a foreign one only the first can be told by one entry.
+        let joined = layers.into_iter().next();
+        all.push(joined.unwrap_or(LayerEnv { root: dep.overlay.name.root(), programs: Vec::new(), vars: Vec::new() }));
+    }
+    Ok(all)
+}

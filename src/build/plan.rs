@@ -1,0 +1,242 @@
+//! What is to be built and why: the layers asked through the graph, each node compared with what is there.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::error::BuildError;
+use super::request::Request;
+use crate::config::LayerDir;
+use crate::graph::{self, Ask, Dep, GraphError, World};
+use crate::model::meta::{Dependency, Inputs, Why};
+use crate::model::name::Name;
+use crate::model::need::Need;
+use crate::model::version::Version;
+use crate::recipe::{self, Spec};
+use crate::store::layers::{self, Layers};
+use crate::store::overlays::{self, Overlay, OverlayError};
+use crate::store::recipes::{self, Found, Place};
+use crate::sys::{digest, fs};
+
+/// A recipe, read and understood.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Its name in messages.
+    pub label: String,
+    /// Where it was found.
+    pub found: Found,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What it says.
+    pub spec: Spec,
+    /// Warnings about it.
+    pub warnings: Vec<String>,
+}
+
+/// One overlay to look at, dependencies before dependents.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The overlay.
+    pub name: Name,
+    /// Its dependencies.
+    pub deps: Vec<Dep>,
+    /// Its recipe; None for a dependency that is installed and not asked for.
+    pub recipe: Option<Recipe>,
+    /// Whether the user asked for it.
+    pub target: bool,
+}
+
+/// Reads a recipe and refuses what cannot be built, with all findings.
+pub fn load(found: Found) -> Result<Recipe, BuildError> {
+    let label = found.label();
+    let bytes = found.read()?;
+    let (spec, findings) = recipe::parse(&label, &bytes)
+        .ready()
+        .map_err(|findings| BuildError::Recipe { label: label.clone(), findings })?;
+    if let [(loc, header), ..] = spec.unsupported() {
+        return Err(BuildError::Unfit {
+            what: format!("{loc}: #{header}: is understood, but this version of ovl cannot carry it out"),
+            hint: "building without it would not be the build that the recipe describes; remove the line or use another version".into(),
+        });
+    }
+    let warnings = findings.iter().map(ToString::to_string).collect();
+    Ok(Recipe { label, found, bytes, spec, warnings })
+}
+
+/// The recipe of an overlay: the file given directly, else the first layer's.
+pub fn recipe_for(name: &Name, request: &Request, layers: &Layers) -> Result<Option<Recipe>, BuildError> {
+    let found = match &request.file {
+        Some(path) if request.targets.contains(name) => {
+            Some(Found { name: name.clone(), place: Place::File(path.clone(), "file") })
+        }
+        _ => recipes::find(layers, name)?,
+    };
+    found.map(load).transpose()
+}
+
+struct Disk<'a> {
+    request: &'a Request,
+    layers: &'a Layers,
+    recipes: std::cell::RefCell<BTreeMap<Name, Recipe>>,
+}
+
+impl World for Disk<'_> {
+    type Error = BuildError;
+
+    fn installed(&self, need: &Need) -> Result<Option<Name>, BuildError> {
+        if self.request.targets.contains(&need.name) {
+            return Ok(None);
+        }
+        if need.min.is_none() {
+            return Ok(overlays::find(self.layers, &need.name)?.map(|overlay| overlay.name));
+        }
+        let all = overlays::all(self.layers)?;
+        let fitting = all.into_iter().map(|overlay| overlay.name).filter(|name| need.satisfied_by(name));
+        Ok(fitting.max_by_key(|name| Version::new(name.version())))
+    }
+
+    fn asks(&self, name: &Name) -> Result<Option<Vec<Ask>>, BuildError> {
+        let Some(recipe) = recipe_for(name, self.request, self.layers)? else { return Ok(None) };
+        let ask = |build_only| {
+            move |at: &recipe::spec::At<Need>| Ask { need: at.value.clone(), loc: at.loc.clone(), build_only }
+        };
+        let mut asks: Vec<Ask> = recipe.spec.builddeps.iter().map(ask(true)).collect();
+        asks.extend(recipe.spec.deps.iter().map(ask(false)));
+        self.recipes.borrow_mut().insert(name.clone(), recipe);
+        Ok(Some(asks))
+    }
+}
+
+/// Resolves the request to items in building order.
+pub fn resolve(request: &Request, layers: &Layers) -> Result<Vec<Item>, BuildError> {
+    let disk = Disk { request, layers, recipes: std::cell::RefCell::default() };
+    let nodes = graph::order(&request.targets, &disk, !request.no_deps).map_err(|error| told(error, layers))?;
+    let mut recipes = disk.recipes.into_inner();
+    Ok(nodes
+        .into_iter()
+        .map(|node| Item {
+            target: request.targets.contains(&node.name),
+            recipe: if node.settled { None } else { recipes.remove(&node.name) },
+            name: node.name,
+            deps: node.deps,
+        })
+        .collect())
+}
+
+fn told(error: GraphError<BuildError>, layers: &Layers) -> BuildError {
+    match error {
+        GraphError::World(error) => error,
+        GraphError::Unknown { name, loc: None } => {
+            let near = near(&name, layers);
+            BuildError::NoRecipe { name, near }
+        }
+        other => BuildError::Graph(other.to_string()),
+    }
+}
+
+/// Names of recipes that look like what was asked for.
+fn near(name: &Name, layers: &Layers) -> Vec<String> {
+    let known = recipes::all(layers).0;
+    let mut scored: Vec<(usize, String)> = known
+        .iter()
+        .map(|found| {
+            let other = found.name.to_string();
+            let same_stem = if found.name.stem() == name.stem() { 0 } else { 100 };
+            (same_stem + strsim::damerau_levenshtein(&name.to_string(), &other), other)
+        })
+        .filter(|(score, _)| *score < 100 || *score - 100 <= 2 + name.to_string().len() / 4)
+        .collect();
+    scored.sort();
+    scored.dedup();
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// An installed dependency, ready to be mounted.
+#[derive(Debug, Clone)]
+pub struct ReadyDep {
+    /// Its file.
+    pub overlay: Overlay,
+    /// `sha256:` of it.
+    pub digest: String,
+    /// Only while building.
+    pub build_only: bool,
+}
+
+/// Finds the images of an item's dependencies; all of them must be there by now.
+pub fn ready_deps(item: &Item, layers: &Layers) -> Result<Vec<ReadyDep>, BuildError> {
+    let mut ready = Vec::new();
+    for dep in &item.deps {
+        let overlay = overlays::find(layers, &dep.name)?
+            .ok_or_else(|| BuildError::Graph(format!("{}: its dependency {} is not there", item.name, dep.name)))?;
+        let digest = overlays::digest_of(&overlay.path)?;
+        ready.push(ReadyDep { overlay, digest, build_only: dep.build_only });
+    }
+    Ok(ready)
+}
+
+/// What would decide whether the overlay is up to date.
+pub fn inputs(recipe: &Recipe, deps: &[ReadyDep]) -> Inputs {
+    let dependency = |dep: &ReadyDep| Dependency {
+        name: dep.overlay.name.clone(),
+        digest: dep.digest.clone(),
+        build_only: dep.build_only,
+    };
+    Inputs { recipe: digest::of(&recipe.bytes), dependencies: deps.iter().map(dependency).collect() }
+}
+
+/// The key of inputs: `sha256:` over their canonical JSON.
+pub fn key(name: &Name, inputs: &Inputs) -> String {
+    let text = serde_json::to_string(&(1, name, inputs)).unwrap_or_default();
+    digest::of(text.as_bytes())
+}
+
+/// Why the overlay has to be built: None when what is there is what would be built.
+pub fn why(existing: Option<&Overlay>, wanted: &Inputs) -> Result<Option<Why>, BuildError> {
+    let Some(existing) = existing else { return Ok(Some(Why::Missing)) };
+    let meta = match overlays::open(&existing.path) {
+        Ok(image) => overlays::read_meta(&image),
+        Err(OverlayError::Image { source, .. }) => Err(source),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match meta {
+        Err(_) => Some(Why::Damaged),
+        Ok(None) => Some(Why::NoMetadata),
+        Ok(Some(meta)) => meta.inputs.differs_from(wanted),
+    })
+}
+
+/// Whether a readable image is there: a file that is none does not count as installed.
+pub fn is_there(existing: Option<&Overlay>) -> Result<bool, BuildError> {
+    match existing.map(|overlay| overlays::open(&overlay.path)) {
+        None | Some(Err(OverlayError::Image { .. })) => Ok(false),
+        Some(Ok(_)) => Ok(true),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// What is there already: in the layer asked for, if one was asked for a target, else in the first that has it.
+pub fn existing(name: &Name, target: bool, request: &Request, layers: &Layers) -> Result<Option<Overlay>, BuildError> {
+    match &request.layer {
+        Some(asked) if target => Ok(overlays::find(&layers.only(asked)?, name)?),
+        _ => Ok(overlays::find(layers, name)?),
+    }
+}
+
+/// Where a new image goes: the layer asked for, else the one it is in already if that can be written, else the first
+/// writable one.
+pub fn home(request: &Request, layers: &Layers, existing: Option<&Overlay>) -> Result<LayerDir, BuildError> {
+    if request.layer.is_none()
+        && let Some(existing) = existing
+    {
+        let own =
+            layers.dirs().iter().find(|dir| !dir.read_only && existing.path.parent() == Some(&layers::images(dir)));
+        if let Some(dir) = own.filter(|dir| fs::is_writable_dir(&layers::images(dir))) {
+            return Ok(dir.clone());
+        }
+    }
+    Ok(layers.writable(request.layer.as_deref())?)
+}
+
+/// The file a build of this name would publish in a layer.
+pub fn target_in(layer: &LayerDir, name: &Name) -> PathBuf {
+    overlays::file_in(&layers::images(layer), name)
+}

@@ -1,0 +1,84 @@
+//! Phase 1: the claim, the log and a place to build in: a directory on node-local scratch, or one ext3 image where the
+//! only scratch is a network file system. Dropping a later phase drops this one and all it made.
+
+use std::path::{Path, PathBuf};
+
+use super::error::BuildError;
+use super::job::Job;
+use super::log::Log;
+use super::sandbox::{CONTROL, Sandbox};
+use super::tree::Tree;
+use super::work::{self, Work};
+use crate::model::event::Phase;
+use crate::recipe;
+use crate::store::claim::Claim;
+use crate::sys::fs;
+
+/// A build that has its place.
+pub struct Staged<'a> {
+    /// The build.
+    pub job: Job<'a>,
+    /// Its log.
+    pub log: Log,
+    /// Where its files gather.
+    pub tree: Tree,
+    /// Driver, helpers and recipe.
+    pub control: PathBuf,
+    /// Behind `$tmp_dir`.
+    pub tmp: PathBuf,
+    /// Behind `$src_dir`.
+    pub sources: PathBuf,
+    // Dropped in this order: the directory goes before the claim, so that nobody begins while it is being removed.
+    pub(super) work: Work,
+    _claim: Claim,
+}
+
+/// Makes the place for a build whose target is claimed.
+pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
+    let scratch = work::scratch(job.config);
+    job.enter(Phase::Stage, &scratch.display().to_string())?;
+    let logs = job.config.logs_dir();
+    let mut log = Log::create(&logs, &job.name).map_err(|error| BuildError::Unfit {
+        what: format!("{}: no log can be kept: {error}", job.name),
+        hint: format!("logs go to {}; choose another place with dirs.logs or dirs.state", logs.display()),
+    })?;
+    log.note(&format!("{} from {} ({})", job.name, job.recipe.label, job.inputs.recipe));
+    log.note(&format!("key {}, staged in {}, host {}", job.key, scratch.display(), crate::sys::host::hostname()));
+    for dep in &job.deps {
+        log.note(&format!("with {} {} ({})", dep.overlay.name, dep.digest, dep.overlay.path.display()));
+    }
+    if !fs::is_writable_dir(&scratch) {
+        return Err(BuildError::Unfit {
+            what: format!("the scratch directory {} is not there or cannot be written to", scratch.display()),
+            hint: "name another with --scratch DIR, OVL_DIRS_SCRATCH or dirs.scratch in config.yaml".into(),
+        });
+    }
+    let keep = job.request.keep_failed.then(|| work::kept(job.config, &job.token));
+    let work = Work::create(&scratch, &job.token, job.config.lease(), keep)?;
+    let control = work.make("control")?;
+    for (file, bytes) in [
+        ("driver.sh", recipe::DRIVER.as_bytes()),
+        ("helpers.sh", recipe::HELPERS.as_bytes()),
+        ("recipe", job.recipe.bytes.as_slice()),
+    ] {
+        fs::write_atomic(&control.join(file), bytes, 0o644)?;
+    }
+    let tmp = work.make("tmp")?;
+    work.make("tmp/home")?;
+    let sources = work.make("src")?;
+    let tree = Tree::create(&job, &work, &scratch)?;
+    Ok(Staged { job, log, tree, control, tmp, sources, work, _claim: claim })
+}
+
+impl Staged<'_> {
+    /// A sandbox for a phase that fills the tree.
+    pub fn sandbox(&self) -> Sandbox {
+        self.job.sandbox(self.control.clone(), self.tmp.clone(), true)
+    }
+
+    /// The driver's argv for a phase.
+    pub fn driver(phase: &str) -> Vec<std::ffi::OsString> {
+        let inside = |file: &str| Path::new(CONTROL).join(file).into_os_string();
+        vec!["bash".into(), inside("driver.sh"), phase.into(), inside("recipe")]
+    }
+}
