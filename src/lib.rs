@@ -22,3 +22,5 @@ pub mod runtime;
 pub mod store;
 
 // speaking
+pub mod cli;
+pub mod ui;

@@ -1,0 +1,198 @@
+//! `ovl doctor`: what this machine can do, each line with what would help where it cannot.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Context;
+use super::args::Doctor;
+use super::failure::{Outcome, code};
+use crate::build::work;
+use crate::model::units::show_size;
+use crate::runtime;
+use crate::store::layers;
+use crate::sys::lock::{self, Kind, Taken};
+use crate::sys::{env, fs, host, process};
+
+/// How a finding is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Note,
+    Bad,
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Line {
+    level: Level,
+    what: String,
+    text: String,
+    hint: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Doctor, context: &Context) -> Outcome {
+    let mut lines = Vec::new();
+    machine(&mut lines);
+    namespaces(&mut lines);
+    scratch(context, &mut lines);
+    images(context, &mut lines);
+    tools(&mut lines);
+    scheduler(&mut lines);
+    let bad = lines.iter().any(|line| line.level == Level::Bad);
+    if args.json {
+        context.ui.out(&serde_json::to_string_pretty(&lines).unwrap_or_default());
+    } else {
+        let style = context.ui.style();
+        for line in &lines {
+            let mark = match line.level {
+                Level::Ok => style.green("ok  "),
+                Level::Note => style.yellow("note"),
+                Level::Bad => style.red("bad "),
+            };
+            context.ui.out(&format!("{mark} {:<18} {}", line.what, line.text));
+            line.hint
+                .iter()
+                .for_each(|hint| context.ui.out(&format!("     {:<18} {} {hint}", "", style.cyan("hint:"))));
+        }
+    }
+    Ok(if bad { code::UNFIT } else { 0 })
+}
+
+fn push(lines: &mut Vec<Line>, level: Level, what: &str, text: impl Into<String>, hint: Option<&str>) {
+    lines.push(Line { level, what: what.into(), text: text.into(), hint: hint.map(str::to_owned) });
+}
+
+fn machine(lines: &mut Vec<Line>) {
+    let (sysname, release) = host::kernel();
+    push(lines, Level::Ok, "kernel", format!("{sysname} {release}, {}", host::platform()), None);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    push(lines, Level::Ok, "processors", format!("{cpus} for this process"), None);
+}
+
+fn namespaces(lines: &mut Vec<Line>) {
+    for finding in runtime::probe().findings {
+        let level = match (finding.works, finding.needed) {
+            (true, _) => Level::Ok,
+            (false, true) => Level::Bad,
+            (false, false) => Level::Note,
+        };
+        push(lines, level, &finding.what, finding.text, finding.hint.as_deref());
+    }
+}
+
+fn space(path: &Path) -> String {
+    let bytes = fs::free_bytes(path).map_or_else(|error| error.to_string(), |free| format!("{} free", show_size(free)));
+    match fs::inodes(path) {
+        Ok((_, 0)) | Err(_) => bytes,
+        Ok((free, total)) => format!("{bytes}, {free} of {total} inodes free"),
+    }
+}
+
+fn scratch(context: &Context, lines: &mut Vec<Line>) {
+    let dir = work::scratch(&context.config);
+    let kind = fs::network_fs(&dir);
+    let text = format!("{}: {}", dir.display(), space(&dir));
+    match kind {
+        None => push(lines, Level::Ok, "scratch", text, None),
+        Some(kind) => push(
+            lines,
+            Level::Note,
+            "scratch",
+            format!("{text}; it is on {kind}, so builds gather their files in an ext3 image"),
+            Some("name a node-local directory: OVL_DIRS_SCRATCH=/local or dirs.scratch in config.yaml"),
+        ),
+    }
+}
+
+fn images(context: &Context, lines: &mut Vec<Line>) {
+    match context.layers.writable(None) {
+        Err(error) => push(
+            lines,
+            Level::Bad,
+            "images",
+            error.to_string(),
+            Some("see where layers come from with: ovl config show"),
+        ),
+        Ok(dir) => {
+            let path = layers::images(&dir);
+            push(
+                lines,
+                Level::Ok,
+                "images",
+                format!("new overlays go to the {} layer, {}: {}", dir.kind, path.display(), space(&path)),
+                None,
+            );
+            let (level, text) = locks(&path);
+            push(lines, level, "locks", text, None);
+        }
+    }
+    for dir in context.layers.dirs().iter().filter(|dir| !dir.path.is_dir()) {
+        push(
+            lines,
+            Level::Note,
+            "layer",
+            format!("the {} layer {} does not exist", dir.kind, dir.path.display()),
+            None,
+        );
+    }
+}
+
+/// Whether two open files of the directory see each other's locks.
+fn locks(dir: &Path) -> (Level, String) {
+    let path = dir.join(format!(".lock-test.{}.tmp", host::token()));
+    let tried = (|| -> std::io::Result<(Taken, lock::Use, Taken)> {
+        fs::create_new(&path, 0o600).map_err(|error| error.source)?;
+        let (one, two) =
+            (fs::open_rw(&path).map_err(|error| error.source)?, fs::open_rw(&path).map_err(|error| error.source)?);
+        let taken = lock::try_lock(&one, Kind::Write)?;
+        let seen = lock::probe_file(&two)?;
+        Ok((taken, seen, lock::try_flock(&two)?))
+    })();
+    let _ = fs::remove_file(&path);
+    match tried {
+        Ok((Taken::Held, lock::Use::Writer, flock)) => {
+            let flock = if flock == Taken::Unsupported { "; no flock" } else { "" };
+            (Level::Ok, format!("byte-range locks work in {}{flock}", dir.display()))
+        }
+        Ok(_) => (
+            Level::Note,
+            format!(
+                "{} has no file locks: whether an overlay is in use cannot be told there; claims still work",
+                dir.display()
+            ),
+        ),
+        Err(error) => (Level::Note, format!("locks in {} cannot be tried: {error}", dir.display())),
+    }
+}
+
+fn tools(lines: &mut Vec<Line>) {
+    let optional: [(&str, &str); 6] = [
+        ("bash", "recipes are bash scripts"),
+        ("mke2fs", "makes ext3 stages (--stage ext3)"),
+        ("fuse2fs", "mounts ext3 stages (--stage ext3)"),
+        ("git", "records the commit of a recipe"),
+        ("pigz", "unpacks .tar.gz faster"),
+        ("apptainer", "another runtime"),
+    ];
+    for (tool, what) in optional {
+        match process::find(tool) {
+            Some(path) => push(lines, Level::Ok, tool, path.display().to_string(), None),
+            None if tool == "bash" => push(lines, Level::Bad, tool, "not found", Some(what)),
+            None => push(lines, Level::Note, tool, format!("not found; {what}"), None),
+        }
+    }
+}
+
+fn scheduler(lines: &mut Vec<Line>) {
+    let known = [("sbatch", "SLURM"), ("bsub", "LSF"), ("condor_submit", "HTCondor"), ("qsub", "PBS")];
+    let found: Vec<&str> =
+        known.iter().filter(|(tool, _)| process::find(tool).is_some()).map(|(_, name)| *name).collect();
+    let inside = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"]
+        .iter()
+        .find_map(|name| env::var(name).map(|id| format!("; inside job {id}")));
+    let text = if found.is_empty() { "none on PATH".to_owned() } else { found.join(", ") };
+    push(lines, Level::Ok, "scheduler", text + &inside.unwrap_or_default(), None);
+}

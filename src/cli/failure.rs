@@ -1,0 +1,195 @@
+//! Every error of the program as a message, hints and an exit code, in one place.
+
+use crate::build::BuildError;
+use crate::config::ConfigError;
+use crate::model::name::BadName;
+use crate::recipe::Finding;
+use crate::runtime::RuntimeError;
+use crate::store::layers::LayerError;
+use crate::store::overlays::OverlayError;
+use crate::store::recipes::RecipeError;
+use crate::sys::fs::PathError;
+
+/// Exit codes (docs/exit-codes in the README).
+pub mod code {
+    /// Internal or runtime error.
+    pub const ERROR: u8 = 1;
+    /// A build failed.
+    pub const BUILD: u8 = 2;
+    /// Usage, recipe, lint or configuration error.
+    pub const USAGE: u8 = 4;
+    /// A gate failed: check, verify.
+    pub const GATE: u8 = 5;
+    /// Busy or locked.
+    pub const BUSY: u8 = 6;
+    /// The environment is unfit.
+    pub const UNFIT: u8 = 7;
+    /// The time limit was reached.
+    pub const TIMEOUT: u8 = 124;
+    /// Interrupted.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// Why a command ended badly.
+#[derive(Debug)]
+pub struct Failure {
+    /// The sentence after `error:`.
+    pub message: String,
+    /// What to do next, each with the command to type where there is one.
+    pub hints: Vec<String>,
+    /// Exit code.
+    pub code: u8,
+}
+
+/// Result of a command: its exit code.
+pub type Outcome = Result<u8, Failure>;
+
+impl Failure {
+    /// A failure with this code.
+    pub fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), hints: Vec::new(), code }
+    }
+
+    /// A usage error.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(code::USAGE, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Failure {
+        let full = error.is_full();
+        let failure = Failure::new(code::ERROR, error.to_string());
+        if full { failure.hint(FULL) } else { failure }
+    }
+}
+
+const FULL: &str =
+    "the file system or your quota is full: free space, or use another place (--scratch DIR, --layer LAYER)";
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::usage(error.to_string()).hint("see every key and where it comes from with: ovl config show")
+    }
+}
+
+impl From<BadName> for Failure {
+    fn from(error: BadName) -> Failure {
+        Failure::usage(error.to_string()).hint("see what can be built with: ovl avail")
+    }
+}
+
+impl From<LayerError> for Failure {
+    fn from(error: LayerError) -> Failure {
+        let code = if matches!(error, LayerError::Unknown { .. }) { code::USAGE } else { code::UNFIT };
+        Failure::new(code, error.to_string()).hint("see where layers come from with: ovl config show")
+    }
+}
+
+impl From<OverlayError> for Failure {
+    fn from(error: OverlayError) -> Failure {
+        Failure::new(code::ERROR, error.to_string())
+    }
+}
+
+impl From<RecipeError> for Failure {
+    fn from(error: RecipeError) -> Failure {
+        Failure::usage(error.to_string())
+    }
+}
+
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Failure {
+        let failure = Failure::new(error.exit_code(), error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint).hint("see everything this machine can and cannot do with: ovl doctor"),
+            None => failure,
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        let text = error.to_string();
+        match error {
+            BuildError::Script { tail, log, phase, .. } => {
+                let mut failure = with_tail(code::BUILD, &text, &tail);
+                failure.hints = super::hints::of_output(&tail, phase);
+                failure.hint(format!("the whole log is in {}", log.display()))
+            }
+            BuildError::Check { tail, log, .. } => {
+                with_tail(code::GATE, &text, &tail).hint(format!("the whole log is in {}", log.display()))
+            }
+            BuildError::Empty { .. } => {
+                Failure::new(code::BUILD, text).hint("install() has to put its files into $target_dir")
+            }
+            BuildError::Unfulfilled { .. } => Failure::new(code::GATE, text),
+            BuildError::Recipe { label, findings } => of_findings(&label, &findings),
+            BuildError::Graph(_) => Failure::usage(text).hint("see what can be built with: ovl avail"),
+            BuildError::NoRecipe { near, .. } => {
+                let failure = Failure::usage(text);
+                let failure = if near.is_empty() {
+                    failure
+                } else {
+                    failure.hint(format!("did you mean {}?", near.join(" or ")))
+                };
+                failure.hint("see what can be built with: ovl avail")
+            }
+            BuildError::Busy { hint, .. } => Failure::new(code::BUSY, text).hint(hint),
+            BuildError::Unanswered { name, .. } => {
+                Failure::usage(text).hint(format!("answer with: ovl build {name} --answer TEXT"))
+            }
+            BuildError::Full { .. } => Failure::new(code::BUILD, text).hint(FULL),
+            BuildError::Unfit { hint, .. } => Failure::new(code::UNFIT, text).hint(hint),
+            BuildError::Verify { .. } => Failure::new(code::BUILD, text)
+                .hint("the disk or its file server may be failing; nothing was published"),
+            BuildError::Pack { source, .. } => {
+                let full =
+                    matches!(&source, crate::image::ImageError::Io { source, .. } if crate::sys::fs::is_full(source));
+                let failure = Failure::new(code::BUILD, text);
+                if full { failure.hint(FULL) } else { failure }
+            }
+            BuildError::Interrupted { .. } => Failure::new(code::INTERRUPTED, text),
+            BuildError::TimedOut { .. } => {
+                Failure::new(code::TIMEOUT, text).hint("allow more with --timeout, or #TIMEOUT: in the recipe")
+            }
+            // The sandbox's programs (bash) are this machine's; 126 and 127 would be taken for a command's own.
+            BuildError::Runtime(error) => {
+                let mut failure = Failure::from(error);
+                failure.code = if failure.code == code::ERROR { code::ERROR } else { code::UNFIT };
+                failure
+            }
+            BuildError::ReadRecipe(error) => error.into(),
+            BuildError::Layer(error) => error.into(),
+            BuildError::Overlay(error) => error.into(),
+            BuildError::Config(error) => error.into(),
+            BuildError::Io(error) if error.is_full() => Failure { code: code::BUILD, ..error.into() },
+            BuildError::Io(error) => error.into(),
+        }
+    }
+}
+
+fn with_tail(code: u8, text: &str, tail: &[String]) -> Failure {
+    let shown: Vec<String> = tail.iter().map(|line| format!("  | {}", printable(line))).collect();
+    Failure::new(code, if shown.is_empty() { text.to_owned() } else { format!("{text}\n{}", shown.join("\n")) })
+}
+
+/// What scripts print may hold escape sequences; a message must not carry them on.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() && c != '\t' { '·' } else { c }).collect()
+}
+
+/// All findings of a recipe as one failure.
+fn of_findings(label: &str, findings: &[Finding]) -> Failure {
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let lines: Vec<String> = findings.iter().map(|finding| format!("  {finding}")).collect();
+    let noun = if errors == 1 { "error" } else { "errors" };
+    Failure::usage(format!("{label}: {errors} {noun} in the recipe\n{}", lines.join("\n")))
+}

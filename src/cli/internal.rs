@@ -1,0 +1,47 @@
+//! `ovl internal`: what ovl starts itself for, and what writes the manual pages.
+
+use clap::CommandFactory;
+
+use super::args::{Cli, Internal, InternalAction};
+use super::failure::{Failure, Outcome, code};
+use crate::runtime;
+use crate::sys::fs;
+use crate::ui::Ui;
+
+/// Runs the command.
+pub fn run(args: &Internal) -> Outcome {
+    match &args.action {
+        InternalAction::Sandbox { fd, parent } => {
+            // Into the log of the build that has started this.
+            let tell = |text: &str| Ui::new("never", 0).say(text);
+            Err(runtime::sandbox_main(*fd, *parent, &tell).into())
+        }
+        InternalAction::Stage { fd, parent, image, at } => Err(runtime::stage_main(*fd, *parent, image, at).into()),
+        InternalAction::Man { dir } => {
+            fs::create_dirs(dir)?;
+            for (name, page) in manual()? {
+                fs::write_atomic(&dir.join(name), &page, 0o644)?;
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// All manual pages as (file name, content).
+pub fn manual() -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let mut pages = Vec::new();
+    let mut open = vec![command];
+    while let Some(command) = open.pop() {
+        open.extend(command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned());
+        let title = command.get_bin_name().unwrap_or("ovl").replace(' ', "-");
+        let mut page = Vec::new();
+        let man = clap_mangen::Man::new(command).title(title.clone()).date("");
+        man.render(&mut page)
+            .map_err(|error| Failure::new(code::ERROR, format!("cannot write the manual: {error}")))?;
+        pages.push((format!("{title}.1"), page));
+    }
+    pages.sort();
+    Ok(pages)
+}

@@ -1,0 +1,112 @@
+//! The command line: one file per command; `failure` maps every error to a message, hints and an exit code.
+
+pub mod args;
+mod avail;
+mod build;
+mod check;
+mod completion;
+mod config;
+mod doctor;
+mod exec;
+mod export;
+pub mod failure;
+mod hints;
+mod info;
+mod internal;
+mod list;
+mod pattern;
+mod rm;
+mod rollback;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::config::Config;
+use crate::store::layers::Layers;
+use crate::sys::signal;
+use crate::ui::Ui;
+use args::{Cli, Command, Common};
+use failure::{Failure, Outcome, code};
+
+/// What a command works with.
+pub struct Context {
+    /// The configuration.
+    pub config: Config,
+    /// The layers it names.
+    pub layers: Layers,
+    /// How to speak.
+    pub ui: Ui,
+}
+
+/// A configuration value given as a flag: key, flag, value.
+type Flag = (&'static str, &'static str, String);
+
+impl Context {
+    fn new(common: &Common, mut flags: Vec<Flag>) -> Result<Context, Failure> {
+        if let Some(color) = &common.color {
+            flags.push(("ui.color", "--color", color.clone()));
+        }
+        let config = Config::load(&flags)?;
+        let ui = Ui::new(&config.color(), verbosity(common));
+        for warning in &config.settings.warnings {
+            ui.warn(warning);
+        }
+        let layers = Layers::new(&config);
+        layers.warnings().iter().for_each(|warning| ui.warn(warning));
+        Ok(Context { layers, config, ui })
+    }
+}
+
+fn verbosity(common: &Common) -> i8 {
+    if common.quiet { -1 } else { i8::try_from(common.verbose).unwrap_or(i8::MAX) }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let fine = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if fine { 0 } else { code::USAGE });
+        }
+    };
+    let ui = Ui::new(cli.common.color.as_deref().unwrap_or("auto"), verbosity(&cli.common));
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            ui.error(&failure.message, &failure.hints);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome {
+    // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
+    // have things to clean up.
+    if !matches!(cli.command, Command::Build(_)) {
+        signal::die_on_closed_pipe();
+    }
+    let context = |flags| Context::new(&cli.common, flags);
+    match cli.command {
+        Command::Build(args) => {
+            signal::catch_interrupts();
+            build::run(&args, &context(build::flags(&args))?)
+        }
+        Command::Exec(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
+        Command::E(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
+        Command::List(args) => list::run(&args, &context(Vec::new())?),
+        Command::Info(args) => info::run(&args, &context(Vec::new())?),
+        Command::Avail(args) => avail::run(&args, &context(Vec::new())?),
+        Command::Rm(args) => rm::run(&args, &context(Vec::new())?),
+        Command::Rollback(args) => rollback::run(&args, &context(Vec::new())?),
+        Command::Check(args) => check::run(&args, &context(Vec::new())?),
+        Command::Export(args) => export::run(&args, &context(Vec::new())?),
+        Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
+        Command::Config(args) => config::run(&args, &cli.common),
+        Command::Completion(args) => completion::run(&args),
+        Command::Internal(args) => internal::run(&args),
+    }
+}
