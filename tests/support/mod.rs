@@ -1,0 +1,4 @@
+//! What several topics' tests share.
+
+pub mod house;
+pub mod tree;
