@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A name of two or three parts, for example `samtools/1.22` or `grch38/gtf-gencode/47`.
+/// A name of two to four parts, for example `samtools/1.22`, `grch38/gtf-gencode/47` or
+/// `grch38/star/2.7.11b/gencode47-101`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name {
@@ -25,8 +26,11 @@ pub struct BadName {
 /// Longest name in bytes: the file name with its suffixes must fit in 255.
 const LONGEST: usize = 180;
 
+/// Most parts of a name: an index is of an assembly, by a tool, in the tool's version, of something.
+pub const MOST_PARTS: usize = 4;
+
 impl Name {
-    /// The parts, two or three of them.
+    /// The parts, two to four of them.
     pub fn parts(&self) -> &[String] {
         &self.parts
     }
@@ -66,8 +70,8 @@ impl Name {
         if parts.len() < 2 {
             return bad("it needs a version, as in samtools/1.22".into());
         }
-        if parts.len() > 3 {
-            return bad("it has more than three parts".into());
+        if parts.len() > MOST_PARTS {
+            return bad("it has more than four parts".into());
         }
         for part in &parts {
             if let Err(why) = check_part(part) {
@@ -144,14 +148,31 @@ mod tests {
         assert_eq!((data.stem().as_str(), data.version()), ("grch38/gtf-gencode", "47"));
         assert_eq!(data.file_stem(), "grch38--gtf-gencode--47");
         assert_eq!(Name::from_file_stem("grch38--gtf-gencode--47"), Some(data));
+        let index: Name = "grch38/star/2.7.11b/gencode47-101".parse().unwrap();
+        assert_eq!((index.stem().as_str(), index.version()), ("grch38/star/2.7.11b", "gencode47-101"));
+        assert_eq!(Name::from_file_stem(&index.file_stem()), Some(index));
     }
 
     #[test]
     fn what_could_leave_the_directory_is_no_name() {
         let long = format!("{}/1", "x".repeat(200));
         for text in [
-            "", "a", "a/", "/a", "../etc", "a/../b", "a/b/c/d", "a b/1", "a/1\n", "-a/1", "a/-1", "a/.1", "ä/1",
-            "a---b/1", "a-/1", &long,
+            "",
+            "a",
+            "a/",
+            "/a",
+            "../etc",
+            "a/../b",
+            "a/b/c/d/e",
+            "a b/1",
+            "a/1\n",
+            "-a/1",
+            "a/-1",
+            "a/.1",
+            "ä/1",
+            "a---b/1",
+            "a-/1",
+            &long,
         ] {
             assert!(text.parse::<Name>().is_err(), "{text:?}");
         }

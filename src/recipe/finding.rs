@@ -74,7 +74,7 @@ rules! {
     DuplicateDep "OVL016" Error "the same dependency twice";
     OddSpelling "OVL017" Warning "a comment that looks like a header";
     BadVersion "OVL018" Warning "a version conda would refuse";
-    BadDirective "OVL020" Error "a scheduler directive that cannot be split into words";
+    BadDirective "OVL020" Error "a scheduler directive that cannot be understood";
     LateDirective "OVL021" Warning "a scheduler directive after the first line of code";
     MixedDirectives "OVL022" Warning "directives of more than one scheduler";
     NoteWithoutEnv "OVL030" Warning "ENVNOTE without an ENV before it";
@@ -83,6 +83,10 @@ rules! {
     SecretDefault "OVL033" Error "a secret in the text of the recipe";
     NoDigest "OVL034" Warning "a download without sha256";
     NoWhatis "OVL040" Hint "WHATIS is missing";
+    HalfTemplate "OVL045" Error "PL without TARGET, or TARGET without PL";
+    UndeclaredToken "OVL046" Error "a token in TARGET that no PL declares";
+    UnusedPlaceholder "OVL047" Error "a PL that TARGET does not use";
+    PlaceholderTwice "OVL048" Error "the same placeholder declared twice";
     Recursion "OVL050" Error "install inside a function called install";
     Sudo "OVL051" Warning "root or the system's package manager is used";
     WritesHome "OVL052" Warning "the home directory is written to";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::finding::{Finding, Rule};
 use super::scan::{Header, Scan};
-use super::spec::{At, Choice, EnvVar, Kind, Net, Note, Prompt, Source, Spec, Tool, Verify};
+use super::spec::{At, Choice, EnvVar, Kind, Net, Note, PlaceholderSpec, Prompt, Source, Spec, Tool, Verify};
 use super::values::{is_id, is_sha256, is_variable, list, sounds_secret, without_comment};
 use crate::model::need::Need;
 use crate::model::units;
@@ -46,8 +46,8 @@ pub const KNOWN: &[Known] = &[
     known("TAG", true, true, "a,b"),
     known("NEEDS", true, true, "command[>=version] [provided-by=host|name/version]"),
     known("OVL", false, true, "1"),
-    known("PL", true, false, "name:values"),
-    known("TARGET", false, false, "pattern"),
+    known("PL", true, true, "name:values"),
+    known("TARGET", false, true, "pattern"),
     known("SRC", true, false, "url [sha256=…] [as=name]"),
     known("GIT", true, false, "url@revision"),
     known("SRCDIR", true, false, "name [required]"),
@@ -291,26 +291,49 @@ fn tool(words: &[&str]) -> Result<Tool, String> {
     Ok(Tool { command: command.to_owned(), min, provided_by })
 }
 
-/// Widest range of a placeholder: what is listed must stay a list.
+/// Most values of a placeholder: what is listed must stay a list.
 const WIDEST: u64 = 10_000;
 
-fn placeholder(text: &str) -> Result<(String, Vec<Choice>), String> {
-    let (name, values) = text.split_once(':').ok_or("it has no second ':'")?;
+fn placeholder(text: &str) -> Result<PlaceholderSpec, String> {
+    let (name, form) = text.split_once(':').ok_or("it has no second ':'")?;
     if !is_variable(name) {
         return Err(format!("'{name}' cannot be a placeholder's name"));
     }
-    let choice = |item: String| -> Result<Choice, String> {
-        if item == "*" {
-            return Ok(Choice::Any);
-        }
-        let Some((low, high)) = item.split_once('-') else { return Ok(Choice::One(item)) };
-        let (Ok(low), Ok(high)) = (low.parse::<u64>(), high.parse::<u64>()) else { return Ok(Choice::One(item)) };
-        match high.checked_sub(low) {
-            Some(width) if width <= WIDEST => Ok(Choice::Range(low, high)),
+    let sorted = !form.contains('|');
+    if !sorted && form.contains(',') {
+        return Err("',' and '|' are mixed: newest first, or in the order written?".into());
+    }
+    let choices = list(form, &[',', '|']).ok_or("one of its values is empty")?;
+    let choices: Vec<Choice> = choices.into_iter().map(choice).collect::<Result<_, _>>()?;
+    let count = choices.iter().fold(0_u64, |sum, choice| match choice {
+        Choice::Range { from, to, .. } => sum.saturating_add(to.saturating_sub(*from)).saturating_add(1),
+        _ => sum.saturating_add(1),
+    });
+    if count > WIDEST {
+        return Err(format!("it has {count} values (at most {WIDEST})"));
+    }
+    Ok(PlaceholderSpec { name: name.to_owned(), choices, sorted, form: form.trim().to_owned() })
+}
+
+fn choice(item: String) -> Result<Choice, String> {
+    if item == "*" {
+        return Ok(Choice::Any);
+    }
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if let Some((low, high)) = item.split_once('-').filter(|(low, high)| digits(low) && digits(high)) {
+        let (Ok(from), Ok(to)) = (low.parse::<u64>(), high.parse::<u64>()) else {
+            return Err(format!("the range {item} has numbers that are too large"));
+        };
+        // 001-120 counts 001, 002, …
+        let width = if low.starts_with('0') && low.len() > 1 { low.len() } else { 0 };
+        return match to.checked_sub(from) {
+            Some(more) if more < WIDEST => Ok(Choice::Range { from, to, width }),
             Some(_) => Err(format!("the range {item} has more than {WIDEST} values")),
             None => Err(format!("the range {item} runs backwards")),
-        }
-    };
-    let values = list(values, &[',', '|']).ok_or("one of its values is empty")?;
-    Ok((name.to_owned(), values.into_iter().map(choice).collect::<Result<_, _>>()?))
+        };
+    }
+    match item.chars().find(|c| !c.is_ascii_alphanumeric() && !"._+-".contains(*c)) {
+        Some(odd) => Err(format!("'{}' in '{item}' cannot be part of a name", odd.escape_debug())),
+        None => Ok(Choice::One(item)),
+    }
 }

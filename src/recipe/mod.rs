@@ -7,10 +7,12 @@ pub mod lint;
 pub mod scan;
 pub mod shell;
 pub mod spec;
+pub mod template;
 pub mod values;
 
 pub use finding::{Finding, Rule, Severity};
 pub use spec::Spec;
+pub use template::{Binding, Template};
 
 /// Runs one phase: `bash driver.sh fetch|install|check RECIPE`, with [`HELPERS`] beside it as `helpers.sh`.
 ///
@@ -43,18 +45,79 @@ impl Parsed {
 }
 
 /// Reads a recipe. `file` is the name to use in messages, `bytes` its content; never fails, findings say what is wrong.
+///
+/// A template is read as one of the recipes it makes; findings tell their places in the template.
 pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
     let mut findings = Vec::new();
     let Some(text) = scan::decode(file, bytes, &mut findings) else {
         return Parsed { spec: None, findings };
     };
-    let scan = scan::scan(file, &text, &mut findings);
-    let script = shell::read(file, &text);
-    let mut spec = headers::read(&scan, &mut findings);
-    spec.read_body(&script, &mut findings);
-    lint::check(&scan, &script, &spec, &mut findings);
+    let mut of_lines = Vec::new();
+    let scan = scan::scan(file, &text, &mut of_lines);
+    let spec = if template::is_meant(&scan) {
+        template(file, &text, &scan, of_lines, &mut findings)
+    } else {
+        findings.append(&mut of_lines);
+        ordinary(file, &text, &scan, &mut findings)
+    };
     lint::allow(&text, &mut findings);
     findings.sort_by(|a, b| (&a.loc, a.rule.id()).cmp(&(&b.loc, b.rule.id())));
     findings.dedup();
     Parsed { spec: Some(spec), findings }
+}
+
+fn ordinary(file: &str, text: &str, scan: &scan::Scan, findings: &mut Vec<Finding>) -> Spec {
+    let script = shell::read(file, text);
+    let mut spec = headers::read(scan, findings);
+    spec.read_body(&script, findings);
+    lint::check(scan, &script, &spec, findings);
+    spec
+}
+
+fn template(
+    file: &str,
+    text: &str,
+    scan: &scan::Scan,
+    mut of_lines: Vec<Finding>,
+    findings: &mut Vec<Finding>,
+) -> Spec {
+    let lines: Vec<&str> = text.split('\n').collect();
+    let line = |finding: &Finding| lines.get(finding.loc.line.wrapping_sub(1)).copied().unwrap_or("");
+    let mut of_headers = Vec::new();
+    let raw = headers::read(scan, &mut of_headers);
+    let own = |finding: &Finding| line(finding).starts_with("#PL:") || line(finding).starts_with("#TARGET:");
+    of_headers.retain(own);
+    let Some(template) = template::read(scan, &raw, &mut of_headers).filter(|_| of_headers.is_empty()) else {
+        // What cannot be filled in is not to be judged by its tokens.
+        let mut others = Vec::new();
+        let spec = ordinary(file, text, scan, &mut others);
+        others.retain(|finding| finding.rule != Rule::BadValue || !line(finding).contains('{'));
+        findings.append(&mut of_lines);
+        findings.append(&mut others);
+        findings.append(&mut of_headers);
+        return spec;
+    };
+    let sample = template.sample();
+    let filled = String::from_utf8(template.fill(text.as_bytes(), &sample)).unwrap_or_default();
+    let mut all = Vec::new();
+    let scan = scan::scan(file, &filled, &mut all);
+    let mut spec = ordinary(file, &filled, &scan, &mut all);
+    for finding in &mut all {
+        finding.loc.col = template.column(line(finding), &sample, finding.loc.col);
+    }
+    // `of_lines` is dropped: the same was said again about what was filled in.
+    findings.append(&mut all);
+    (spec.placeholders, spec.target, spec.template) = (raw.placeholders, raw.target, Some(template));
+    spec
+}
+
+/// The template that a recipe is, without judging the rest of it; None for ordinary and for broken ones.
+pub fn template_of(file: &str, bytes: &[u8]) -> Option<Template> {
+    let mut findings = Vec::new();
+    let text = scan::decode(file, bytes, &mut findings)?;
+    let scan = scan::scan(file, &text, &mut findings);
+    if !template::is_meant(&scan) {
+        return None;
+    }
+    template::read(&scan, &headers::read(&scan, &mut Vec::new()), &mut Vec::new())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::finding::{Finding, Rule};
 use super::scan::{Directive, Header};
 use super::shell::Script;
+use super::template::Template;
 use crate::model::loc::Loc;
 use crate::model::name::Name;
 use crate::model::need::Need;
@@ -108,10 +109,30 @@ pub struct Verify {
 pub enum Choice {
     /// This text.
     One(String),
-    /// The numbers from the first to the last, both included.
-    Range(u64, u64),
+    /// The numbers from the first to the last, both included, written with at least so many digits.
+    Range {
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+        /// Digits; 0 unless the author wrote leading zeros.
+        width: usize,
+    },
     /// Anything: the list is open.
     Any,
+}
+
+/// `#PL:name:values`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceholderSpec {
+    /// The word between the braces.
+    pub name: String,
+    /// Its values, as written.
+    pub choices: Vec<Choice>,
+    /// Whether newer values go first (`,` between them) or the author's order counts (`|`).
+    pub sorted: bool,
+    /// The values as text.
+    pub form: String,
 }
 
 /// Which functions a recipe defines.
@@ -180,10 +201,12 @@ pub struct Spec {
     pub args: Vec<At<(String, String)>>,
     /// `#STAGE`: name, and what it starts from.
     pub stages: Vec<At<(String, Option<String>)>>,
-    /// `#PL`: placeholder and its values. Templates are not expanded yet.
-    pub placeholders: Vec<At<(String, Vec<Choice>)>>,
-    /// `#TARGET`: the pattern of names. Templates are not expanded yet.
+    /// `#PL`: placeholders and their values.
+    pub placeholders: Vec<At<PlaceholderSpec>>,
+    /// `#TARGET`: the pattern of names.
     pub target: Option<At<String>>,
+    /// What `#PL` and `#TARGET` together make; everything else here is then read with [`Template::sample`] filled in.
+    pub template: Option<Template>,
     /// Headers kept as text: SSH, PLATFORM, CACHE, CASE, HOST, OWNER, COPY.
     pub others: Vec<Header>,
     /// Functions it defines.
@@ -226,6 +249,7 @@ impl Spec {
             stages: Vec::new(),
             placeholders: Vec::new(),
             target: None,
+            template: None,
             others: Vec::new(),
             functions: Functions::default(),
             calls_install: false,

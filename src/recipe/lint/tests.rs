@@ -68,7 +68,7 @@ fn header_rules_find_what_they_are_for() {
         ("#VERIFY:../x", "2:9 OVL014"),
         ("#VERIFY:x 12", "2:9 OVL014"),
         ("#OVL:2", "2:6 OVL014"),
-        ("#PL:v:9-1", "2:5 OVL014"),
+        ("#TARGET:a/{v}\n#PL:v:9-1", "3:5 OVL014"),
         ("#TAG:a,,b", "2:6 OVL014"),
         ("#NEEDS:cargo>=", "2:8 OVL014"),
         ("#LABEL:x", "2:8 OVL014"),
