@@ -9,6 +9,7 @@ pub mod model;
 // thinking: text and values in, text and values out
 pub mod graph;
 pub mod recipe;
+pub mod sched;
 
 pub mod exec;
 

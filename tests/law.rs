@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 /// Rooms in the order in which they may build on each other; a room imports only rooms that stand before it.
 const ROOMS: &[&[&str]] = &[
     &["model"],
-    &["recipe", "sched", "graph", "exec"],
+    &["recipe", "graph", "exec"],
+    &["sched"],
     &["plan"],
     &["sys"],
     &["image"],
     &["config"],
     &["store", "runtime"],
     &["build"],
+    &["run"],
     &["ui"],
     &["cli"],
 ];

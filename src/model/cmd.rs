@@ -14,6 +14,8 @@ pub struct Cmd {
     pub args: Vec<OsString>,
     /// Variables to set on top of the inherited ones.
     pub env: BTreeMap<OsString, OsString>,
+    /// Its whole environment is `env`; nothing is inherited.
+    pub bare: bool,
     /// Where it runs; None: here.
     pub cwd: Option<PathBuf>,
     /// What it reads; None: nothing.

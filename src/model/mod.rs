@@ -7,5 +7,6 @@ pub mod loc;
 pub mod meta;
 pub mod name;
 pub mod need;
+pub mod resources;
 pub mod units;
 pub mod version;
