@@ -8,6 +8,7 @@ pub mod model;
 
 // thinking: text and values in, text and values out
 pub mod graph;
+pub mod plan;
 pub mod recipe;
 pub mod sched;
 

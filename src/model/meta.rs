@@ -90,7 +90,7 @@ pub struct Dependency {
 }
 
 /// Why something is to be built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "why")]
 pub enum Why {
     /// It is not there.
