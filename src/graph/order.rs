@@ -1,6 +1,6 @@
 //! Depth-first resolution: dependencies before dependents, declared order kept, cycles told as the whole path.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::loc::Loc;
 use crate::model::name::Name;
@@ -73,10 +73,26 @@ pub enum GraphError<E> {
 
 /// Everything the targets need, dependencies first. `deep` false leaves missing dependencies out of the building:
 /// they are reported as unknown (`--no-deps`).
+///
+/// The way down is kept in a list, not on the stack: chains of any length can be walked.
 pub fn order<W: World>(targets: &[Name], world: &W, deep: bool) -> Result<Vec<Node>, GraphError<W::Error>> {
-    let mut walk = Walk { world, deep, done: BTreeMap::new(), path: Vec::new(), nodes: Vec::new() };
+    let mut walk = Walk {
+        world,
+        deep,
+        nodes: Vec::new(),
+        done: HashSet::new(),
+        stems: HashMap::new(),
+        path: Vec::new(),
+        open: HashMap::new(),
+    };
     for target in targets {
-        walk.visit(target)?;
+        walk.enter(target, None)?;
+        while let Some(frame) = walk.path.last_mut() {
+            match frame.asks.next() {
+                Some(ask) => walk.follow(ask)?,
+                None => walk.leave(),
+            }
+        }
     }
     Ok(walk.nodes)
 }
@@ -84,60 +100,92 @@ pub fn order<W: World>(targets: &[Name], world: &W, deep: bool) -> Result<Vec<No
 struct Walk<'a, W: World> {
     world: &'a W,
     deep: bool,
-    done: BTreeMap<Name, ()>,
-    path: Vec<Name>,
     nodes: Vec<Node>,
+    /// The names of `nodes`.
+    done: HashSet<Name>,
+    /// Numbers of nodes by what stands before the version, ascending: the versions that may do for a range.
+    stems: HashMap<String, Vec<usize>>,
+    /// The way from a target to where we are, and each name's place on it.
+    path: Vec<Frame>,
+    open: HashMap<Name, usize>,
+}
+
+/// A recipe whose dependencies are being looked at.
+struct Frame {
+    name: Name,
+    asks: std::vec::IntoIter<Ask>,
+    deps: Vec<Dep>,
 }
 
 impl<W: World> Walk<'_, W> {
-    fn visit(&mut self, name: &Name) -> Result<(), GraphError<W::Error>> {
-        if self.done.contains_key(name) {
+    /// Goes down to `name`, unless all is known about it; `loc` is where it is asked for.
+    fn enter(&mut self, name: &Name, loc: Option<&Loc>) -> Result<(), GraphError<W::Error>> {
+        if self.done.contains(name) {
             return Ok(());
         }
-        if let Some(start) = self.path.iter().position(|open| open == name) {
-            let mut path = self.path[start..].to_vec();
-            path.push(name.clone());
-            return Err(GraphError::Cycle { path });
+        if let Some(&start) = self.open.get(name) {
+            let open = self.path.iter().skip(start).map(|frame| &frame.name);
+            return Err(GraphError::Cycle { path: open.chain([name]).cloned().collect() });
         }
         let Some(asks) = self.world.asks(name).map_err(GraphError::World)? else {
-            return Err(GraphError::Unknown { name: name.clone(), loc: None });
+            return Err(GraphError::Unknown { name: name.clone(), loc: loc.cloned() });
         };
-        self.path.push(name.clone());
-        let mut deps = Vec::new();
-        for ask in asks {
-            deps.push(Dep { name: self.dependency(&ask)?, build_only: ask.build_only });
-        }
-        self.path.pop();
-        self.finish(Node { name: name.clone(), deps, settled: false });
+        self.open.insert(name.clone(), self.path.len());
+        self.path.push(Frame { name: name.clone(), deps: Vec::with_capacity(asks.len()), asks: asks.into_iter() });
         Ok(())
     }
 
-    fn dependency(&mut self, ask: &Ask) -> Result<Name, GraphError<W::Error>> {
-        let planned = self.nodes.iter().find(|node| ask.need.satisfied_by(&node.name)).map(|node| node.name.clone());
-        if let Some(name) = planned {
-            return Ok(name);
+    /// Finds what satisfies one dependency of the lowest frame.
+    fn follow(&mut self, ask: Ask) -> Result<(), GraphError<W::Error>> {
+        let name = match self.planned(&ask.need) {
+            Some(name) => name,
+            None => match self.installed(&ask.need)? {
+                Some(name) => name,
+                None if self.deep => ask.need.name,
+                None => return Err(GraphError::Unknown { name: ask.need.name, loc: Some(ask.loc) }),
+            },
+        };
+        if let Some(frame) = self.path.last_mut() {
+            frame.deps.push(Dep { name: name.clone(), build_only: ask.build_only });
         }
-        if let Some(name) =
-            self.world.installed(&ask.need).map_err(GraphError::World)?.filter(|name| !self.path.contains(name))
-        {
-            if !self.done.contains_key(&name) {
-                self.finish(Node { name: name.clone(), deps: Vec::new(), settled: true });
-            }
-            return Ok(name);
+        self.enter(&name, Some(&ask.loc))
+    }
+
+    /// The first node that will do.
+    fn planned(&self, need: &Need) -> Option<Name> {
+        if need.min.is_none() {
+            return self.done.contains(&need.name).then(|| need.name.clone());
         }
-        let unknown = || GraphError::Unknown { name: ask.need.name.clone(), loc: Some(ask.loc.clone()) };
-        if !self.deep {
-            return Err(unknown());
+        let numbers = self.stems.get(&need.name.stem())?;
+        numbers
+            .iter()
+            .filter_map(|number| self.nodes.get(*number))
+            .map(|node| &node.name)
+            .find(|name| need.satisfied_by(name))
+            .cloned()
+    }
+
+    fn installed(&mut self, need: &Need) -> Result<Option<Name>, GraphError<W::Error>> {
+        let found = self.world.installed(need).map_err(GraphError::World)?;
+        let found = found.filter(|name| !self.open.contains_key(name));
+        if let Some(name) = &found {
+            self.finish(Node { name: name.clone(), deps: Vec::new(), settled: true });
         }
-        match self.visit(&ask.need.name) {
-            Err(GraphError::Unknown { loc: None, .. }) => Err(unknown()),
-            other => other.map(|()| ask.need.name.clone()),
+        Ok(found)
+    }
+
+    fn leave(&mut self) {
+        if let Some(Frame { name, deps, .. }) = self.path.pop() {
+            self.open.remove(&name);
+            self.finish(Node { name, deps, settled: false });
         }
     }
 
     fn finish(&mut self, node: Node) {
-        self.done.insert(node.name.clone(), ());
-        self.nodes.push(node);
+        if self.done.insert(node.name.clone()) {
+            self.stems.entry(node.name.stem()).or_default().push(self.nodes.len());
+            self.nodes.push(node);
+        }
     }
 }
 
@@ -191,6 +239,48 @@ mod tests {
         assert_eq!(names(&world, &["a/1"]).unwrap(), ["s/1.5", "a/1"]);
         let world = Small(vec![("a/1", "s/2>=1"), ("s/2", "")], vec!["s/2.5"]);
         assert_eq!(names(&world, &["a/1"]).unwrap(), ["s/2", "a/1"]);
+    }
+
+    /// `n/5000` needs `n/4999`, and so on.
+    struct Chain;
+
+    impl World for Chain {
+        type Error = ();
+
+        fn installed(&self, _: &Need) -> Result<Option<Name>, ()> {
+            Ok(None)
+        }
+
+        fn asks(&self, name: &Name) -> Result<Option<Vec<Ask>>, ()> {
+            let number: usize = name.version().parse().unwrap();
+            let need = |below: usize| format!("n/{below}>={below}").parse().unwrap();
+            let ask = |below| Ask { need: need(below), loc: Loc::new("r", 1, 1), build_only: false };
+            Ok(Some(number.checked_sub(1).map(ask).into_iter().collect()))
+        }
+    }
+
+    #[test]
+    fn a_chain_of_thousands_needs_no_deep_stack() {
+        let small = std::thread::Builder::new().stack_size(64 << 10);
+        let walked =
+            small.spawn(|| order(&["n/5000".parse().unwrap()], &Chain, true).unwrap()).unwrap().join().unwrap();
+        assert_eq!(walked.len(), 5001);
+        assert!(walked.windows(2).all(|pair| pair[1].deps[0].name == pair[0].name));
+    }
+
+    #[test]
+    fn a_planned_version_in_range_satisfies_before_an_installed_one() {
+        let world = Small(vec![("a/1", "s/1.5 t/1"), ("t/1", "s/2>=1"), ("s/1.5", "")], vec!["s/1.8"]);
+        assert_eq!(names(&world, &["a/1"]).unwrap(), ["s/1.5", "t/1", "a/1"]);
+    }
+
+    #[test]
+    fn without_depth_the_missing_is_unknown() {
+        let world = Small(vec![("a/1", "b/1"), ("b/1", "")], vec![]);
+        assert!(matches!(
+            order(&["a/1".parse().unwrap()], &world, false),
+            Err(GraphError::Unknown { loc: Some(_), .. })
+        ));
     }
 
     #[test]
