@@ -20,6 +20,7 @@ pub mod image;
 pub mod sys;
 
 pub mod build;
+pub mod run;
 pub mod runtime;
 pub mod store;
 

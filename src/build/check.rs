@@ -21,7 +21,7 @@ impl<'a> Packed<'a> {
     /// Runs all checks; the first failure ends the build, and nothing is published.
     pub fn check(mut self) -> Result<Checked<'a>, BuildError> {
         self.verify_files()?;
-        let spec = self.staged.job.recipe.spec.clone();
+        let spec = self.staged.job.spec.clone();
         let mut checks: Vec<(String, Vec<OsString>)> = Vec::new();
         if spec.functions.check {
             checks.push(("check()".into(), Staged::driver("check")));
@@ -68,12 +68,12 @@ impl<'a> Packed<'a> {
 
     fn verify_files(&self) -> Result<(), BuildError> {
         let job = &self.staged.job;
-        if job.recipe.spec.verify.is_empty() {
+        if job.spec.verify.is_empty() {
             return Ok(());
         }
         let image = overlays::open(self.image.path())?;
         let mut wrong = Vec::new();
-        for at in &job.recipe.spec.verify {
+        for at in &job.spec.verify {
             let wanted = &at.value;
             if let Err(why) = verify(&image, &job.name, &wanted.path, wanted.sha256.as_deref())? {
                 wrong.push(format!("{}: {} {why}", at.loc, wanted.path));

@@ -85,6 +85,19 @@ pub enum BuildError {
         /// What to do.
         hint: String,
     },
+    /// A directive that cannot be carried out (rows C46, C47).
+    #[error("{0}")]
+    Directive(Box<crate::sched::FlagError>),
+    /// What a step builds on is not there.
+    #[error("{name}: its dependency {parent} is not there ({})", path.display())]
+    NoParent {
+        /// Which step.
+        name: Name,
+        /// The dependency.
+        parent: Name,
+        /// Where it should be.
+        path: std::path::PathBuf,
+    },
     /// A question nobody answers.
     #[error("{name}: no answer to: {prompt}")]
     Unanswered {

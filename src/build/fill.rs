@@ -33,7 +33,7 @@ impl<'a> Staged<'a> {
 
     fn run_phases(&mut self) -> Result<(), BuildError> {
         needs::check(self)?;
-        if self.job.recipe.spec.functions.fetch {
+        if self.job.spec.functions.fetch {
             self.job.enter(Phase::Fetch, "network: host")?;
             let mut sandbox = self.sandbox();
             sandbox.network = Network::Host;
@@ -94,11 +94,11 @@ pub fn run(
     let invocation = sandbox.invocation(script.argv);
     let mounted = script.tree.and_then(|tree| Some((tree.image.as_deref()?, tree.top.as_path())));
     let mut sandboxed = runtime::command_for(&invocation, mounted)?;
-    let mut stdin = job.answers.join("\n").into_bytes();
+    let mut stdin = job.step.answers.join("\n").into_bytes();
     if !stdin.is_empty() {
         stdin.push(b'\n');
     }
-    let ended = process::stream(&mut sandboxed.command, stdin, script.limit, &mut |line| {
+    let ended = process::stream(&mut sandboxed.command, stdin, script.limit, &|| job.step.stop.is_set(), &mut |line| {
         each(line);
         let line = log.line(line);
         job.listener.hear(&Event::Output { name: job.name.clone(), line });

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::error::BuildError;
-use super::origin::Origin;
-use super::plan::{ReadyDep, Recipe};
-use super::request::Request;
+use super::plan::ReadyDep;
 use super::sandbox::Sandbox;
+use super::step::Step;
 use crate::config::Config;
 use crate::exec::Network;
 use crate::exec::environ::LayerEnv;
@@ -15,17 +14,16 @@ use crate::model::event::{Event, Listener, Phase};
 use crate::model::meta::Inputs;
 use crate::model::name::Name;
 use crate::model::units::show_time;
-use crate::recipe::spec::{Kind, Net};
+use crate::recipe::spec::{Kind, Net, Spec};
 use crate::store::overlays;
 use crate::sys::process::Ended;
-use crate::sys::signal;
 
 /// A build.
 pub struct Job<'a> {
     /// The overlay.
     pub name: Name,
-    /// What it is built from.
-    pub recipe: Recipe,
+    /// What it is built from, understood.
+    pub spec: Spec,
     /// Its dependencies, in mounting order.
     pub deps: Vec<ReadyDep>,
     /// What they contribute to the environment.
@@ -34,14 +32,10 @@ pub struct Job<'a> {
     pub inputs: Inputs,
     /// The digest of those.
     pub key: String,
-    /// Where the recipe comes from.
-    pub origin: Origin,
     /// The file to publish.
     pub target: PathBuf,
-    /// Lines for the script's standard input.
-    pub answers: Vec<String>,
-    /// What the user asked for.
-    pub request: &'a Request,
+    /// The frozen step.
+    pub step: &'a Step,
     /// The configuration.
     pub config: &'a Config,
     /// Who wants to know.
@@ -59,12 +53,11 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// App or data.
     pub fn kind(&self) -> Kind {
-        self.recipe.spec.kind(&self.name)
+        self.spec.kind(&self.name)
     }
 
     /// The phases a recipe has.
-    pub fn phases_of(recipe: &Recipe) -> Vec<Phase> {
-        let spec = &recipe.spec;
+    pub fn phases_of(spec: &Spec) -> Vec<Phase> {
         let wanted = |phase: &Phase| match phase {
             Phase::Fetch => spec.functions.fetch,
             Phase::Check => spec.functions.check || !spec.tests.is_empty(),
@@ -91,7 +84,7 @@ impl Job<'_> {
 
     /// Whether to go on.
     pub fn alive(&self, phase: Phase) -> Result<(), BuildError> {
-        if signal::interrupted().is_some() {
+        if self.step.stop.is_set() {
             return Err(BuildError::Interrupted { name: self.name.clone() });
         }
         match self.limit {
@@ -120,7 +113,7 @@ impl Job<'_> {
 
     /// The network of install().
     pub fn network(&self) -> Network {
-        match (self.request.network, self.recipe.spec.net) {
+        match (self.step.options.network, self.spec.net) {
             (Some(network), _) => network,
             (None, Some(Net::Host)) => Network::Host,
             (None, Some(Net::None)) => Network::None,
@@ -142,10 +135,10 @@ impl Job<'_> {
             sources: None,
             target: None,
             scratch: super::work::scratch(self.config),
-            cpus: self.config.default_cpus(),
-            mem: self.config.default_mem(),
+            cpus: self.step.cpus(self.config),
+            mem: self.step.memory(self.config),
             network: Network::None,
-            epoch: self.origin.epoch,
+            epoch: self.step.recipe.origin.epoch,
         }
     }
 }

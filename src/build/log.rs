@@ -23,10 +23,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts a new file in the log directory.
-    pub fn create(dir: &Path, name: &Name) -> Result<Log, PathError> {
+    /// Starts a new file in the log directory; its name tells overlay, time and job.
+    pub fn create(dir: &Path, name: &Name, job: Option<&str>) -> Result<Log, PathError> {
         fs::create_dirs(dir)?;
-        let path = dir.join(format!("{}-{}-{}.log", name.file_stem(), clock::compact(clock::now()), host::token()));
+        let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
+        let job: String = job.iter().flat_map(|job| "job".chars().chain(job.chars()).map(plain).chain(['-'])).collect();
+        let time = clock::compact(clock::now());
+        let path = dir.join(format!("{}-{time}-{job}{}.log", name.file_stem(), host::token()));
         let file = fs::create_new(&path, 0o644)?;
         Ok(Log { path, file, tail: VecDeque::new() })
     }

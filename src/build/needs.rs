@@ -21,7 +21,7 @@ done"#;
 
 /// Asks in the sandbox that install() will see.
 pub fn check(staged: &mut Staged) -> Result<(), BuildError> {
-    let needs = staged.job.recipe.spec.needs.clone();
+    let needs = staged.job.spec.needs.clone();
     if needs.is_empty() {
         return Ok(());
     }

@@ -1,128 +1,105 @@
-//! One overlay: is it there, is it current, whose turn is it, and then through the phases.
+//! One overlay: is it there by now, whose turn is it, and then through the phases. The same at home and in a job.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::error::BuildError;
 use super::job::{self, Job};
-use super::plan::{self, Item, ReadyDep, Recipe};
-use super::request::{Done, Outcome, Request};
-use super::{origin, publish, stage, work};
+use super::plan::{self, ReadyDep};
+use super::request::{Done, Outcome};
+use super::stage;
+use super::step::{Stamp, Step};
+use super::work;
 use crate::config::Config;
 use crate::model::event::{Event, Listener};
 use crate::model::meta::Why;
 use crate::model::name::Name;
 use crate::store::claim::{self, Claim, Tried};
-use crate::store::layers::{self, Layers};
-use crate::store::overlays::{self, Overlay};
+use crate::store::overlays::Overlay;
 use crate::store::sweep;
 use crate::store::usage::{self, Usage};
-use crate::sys::{clock, host, signal};
+use crate::sys::{clock, host};
 
-/// Builds one item unless it is current; `answers` is given when a build was expected.
-pub fn build(
-    item: &Item,
-    recipe: Recipe,
-    answers: Option<Vec<String>>,
-    request: &Request,
-    config: &Config,
-    layers: &Layers,
-    listener: &dyn Listener,
-) -> Result<Done, BuildError> {
+/// Builds one step.
+pub fn build(step: &Step, config: &Config, listener: &dyn Listener) -> Result<Done, BuildError> {
     let began = Instant::now();
-    let name = &item.name;
-    let existing = plan::existing(name, item.target, request, layers)?;
-    let before = existing.as_ref().and_then(|overlay| stamp(&overlay.path));
-    let finish = |outcome: Outcome, reason: Option<String>, path: &std::path::Path| Done {
-        name: name.clone(),
-        outcome,
-        reason,
-        path: path.to_owned(),
-        digest: None,
-        bytes: None,
-        seconds: began.elapsed().as_secs_f64(),
-        log: None,
-    };
-    if request.dry_run && item.deps.iter().any(|dep| !matches!(overlays::find(layers, &dep.name), Ok(Some(_)))) {
-        // What it needs is not there yet, so neither is it current.
-        let home = plan::home(request, layers, existing.as_ref())?;
-        let why = if existing.is_none() { Why::Missing } else { Why::DependenciesChanged };
-        return Ok(finish(Outcome::WouldBuild, Some(why.to_string()), &plan::target_in(&home, name)));
+    let name = step.name();
+    if step.stop.is_set() {
+        return Err(BuildError::Interrupted { name: name.clone() });
     }
-    let deps = plan::ready_deps(item, layers)?;
-    let wanted = plan::inputs(&recipe, &deps);
-    let difference = plan::why(existing.as_ref(), &wanted)?;
-    let forced = request.update && item.target;
-    let why = match (&existing, difference) {
-        (Some(existing), None) if !forced => {
-            publish::heal_sidecar(&existing.path)?;
-            return Ok(finish(Outcome::UpToDate, None, &existing.path));
-        }
-        (Some(existing), Some(why)) if !forced && why != Why::Damaged => {
-            return Ok(finish(Outcome::Stale, Some(why.to_string()), &existing.path));
-        }
-        (_, why) => why.unwrap_or(Why::Forced),
-    };
-    let home = plan::home(request, layers, existing.as_ref())?;
-    let target = plan::target_in(&home, name);
-    if request.dry_run {
-        return Ok(finish(Outcome::WouldBuild, Some(why.to_string()), &target));
-    }
-    for warning in &recipe.warnings {
-        listener.hear(&Event::Warning { name: None, text: warning.clone() });
-    }
-    if let Some(existing) = &existing {
-        probe(existing, request, listener)?;
-    }
-    sweep::images(&layers::images(&home), config.lease());
-    let claim = claim_target(name, &target, request, config, listener)?;
-    // Somebody may have published since we looked, whether or not we had to wait for him.
-    if let Some(now) = plan::existing(name, item.target, request, layers)?
-        && stamp(&now.path) != before
-        && plan::why(Some(&now), &wanted)?.is_none()
+    let target = &step.plan.target;
+    let spec = step.spec()?;
+    let deps = step.ready_deps()?;
+    let inputs = plan::inputs(&step.recipe.digest, &deps);
+    if let Some(existing) = at(step)
+        && existing_in_use_matters(step)
     {
-        return Ok(finish(Outcome::AlreadyBuilt, None, &now.path));
+        probe(&existing, step, listener)?;
     }
-    let job = make_job(item, recipe, deps, answers, target, request, config, listener)?;
+    if let Some(images) = target.parent() {
+        sweep::images(images, config.lease());
+    }
+    let claim = claim_target(name, target, step, config, listener)?;
+    // Somebody may have published since the step was made: another run, or an earlier attempt at this very step.
+    if let Some(now) = at(step)
+        && Stamp::of(&now.path) != step.seen
+        && plan::why(Some(&now), &inputs)?.is_none()
+    {
+        return Ok(Done {
+            name: name.clone(),
+            outcome: Outcome::AlreadyBuilt,
+            reason: None,
+            path: now.path,
+            digest: None,
+            bytes: None,
+            seconds: began.elapsed().as_secs_f64(),
+            log: None,
+        });
+    }
+    let why = match (&step.plan.why, at(step)) {
+        (Why::Forced, Some(now)) => plan::why(Some(&now), &inputs)?.unwrap_or(Why::Forced),
+        (why, _) => why.clone(),
+    };
+    let job = make_job(step, spec, deps, config, listener)?;
     let kept = work::kept(config, &job.token);
     let result = stage::stage(job, claim).and_then(|staged| staged.fill()?.pack()?.check()?.publish(&why));
-    if request.keep_failed && result.is_err() && kept.is_dir() {
+    if step.options.keep_failed && result.is_err() && kept.is_dir() {
         let text = format!("the working directory is kept: {}", kept.display());
         listener.hear(&Event::Warning { name: Some(name.clone()), text });
     }
     result
 }
 
-/// What tells one published image from the next.
-fn stamp(target: &std::path::Path) -> Option<(u64, i64, i64)> {
-    use std::os::unix::fs::MetadataExt;
-    crate::sys::fs::metadata(target).ok().map(|meta| (meta.ino(), meta.mtime(), meta.ctime_nsec()))
+/// What stands at the step's target now.
+fn at(step: &Step) -> Option<Overlay> {
+    let path = &step.plan.target;
+    Stamp::of(path).map(|_| Overlay { name: step.name().clone(), path: path.clone(), layer: "" })
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Only what replaces a readable image can disturb its readers.
+fn existing_in_use_matters(step: &Step) -> bool {
+    !matches!(step.plan.why, Why::Missing)
+}
+
 fn make_job<'a>(
-    item: &Item,
-    recipe: Recipe,
+    step: &'a Step,
+    spec: crate::recipe::Spec,
     deps: Vec<ReadyDep>,
-    answers: Option<Vec<String>>,
-    target: std::path::PathBuf,
-    request: &'a Request,
     config: &'a Config,
     listener: &'a dyn Listener,
 ) -> Result<Job<'a>, BuildError> {
-    let inputs = plan::inputs(&recipe, &deps);
-    let limit = request.timeout.or(recipe.spec.timeout.as_ref().map(|at| at.value)).or(config.timeout());
+    let inputs = plan::inputs(&step.recipe.digest, &deps);
+    let limit = step.options.timeout.or(spec.timeout.as_ref().map(|at| at.value)).or(config.timeout());
     Ok(Job {
-        key: plan::key(&item.name, &inputs),
+        key: plan::key(step.name(), &inputs),
         inputs,
-        origin: origin::of(&recipe.found.place),
         dep_env: job::dep_env(&deps)?,
-        phases: Job::phases_of(&recipe),
-        name: item.name.clone(),
-        recipe,
+        phases: Job::phases_of(&spec),
+        name: step.name().clone(),
+        spec,
         deps,
-        target,
-        answers: answers.unwrap_or_default(),
-        request,
+        target: step.plan.target.clone(),
+        step,
         config,
         listener,
         // Waiting for others does not count against the time limit.
@@ -133,7 +110,7 @@ fn make_job<'a>(
 }
 
 /// Refuses to replace an overlay that a running `exec` uses (rows C26, C51), or waits with `--when-free`.
-fn probe(existing: &Overlay, request: &Request, listener: &dyn Listener) -> Result<(), BuildError> {
+fn probe(existing: &Overlay, step: &Step, listener: &dyn Listener) -> Result<(), BuildError> {
     let mut told = false;
     loop {
         let who = match usage::of(&existing.path)? {
@@ -146,7 +123,7 @@ fn probe(existing: &Overlay, request: &Request, listener: &dyn Listener) -> Resu
             }
             Usage::By(who) => who,
         };
-        if !request.when_free {
+        if !step.options.when_free {
             return Err(BuildError::Busy {
                 text: format!("cannot update {}: it is in use by {who}", existing.name),
                 hint: format!("wait for it with: ovl build --update --when-free {}", existing.name),
@@ -156,25 +133,25 @@ fn probe(existing: &Overlay, request: &Request, listener: &dyn Listener) -> Resu
             listener.hear(&Event::Waiting { name: existing.name.clone(), reason: who });
             told = true;
         }
-        pause(&existing.name, Duration::from_millis(250))?;
+        pause(step, Duration::from_millis(250))?;
     }
 }
 
 /// Claims the target, waiting for whoever has it.
 fn claim_target(
     name: &Name,
-    target: &std::path::Path,
-    request: &Request,
+    target: &Path,
+    step: &Step,
     config: &Config,
     listener: &dyn Listener,
 ) -> Result<Claim, BuildError> {
     let mut told = String::new();
     loop {
-        let owner = match claim::acquire(target, config.lease())? {
+        let owner = match claim::acquire(target, config.lease(), step.ticket.as_ref())? {
             Tried::Got(claim) => return Ok(claim),
             Tried::Busy(owner) => owner,
         };
-        if request.no_wait {
+        if step.options.no_wait {
             return Err(BuildError::Busy {
                 text: format!("{name} is being built by {owner}"),
                 hint: format!("wait for it with: ovl build {name}"),
@@ -188,8 +165,8 @@ fn claim_target(
         // Looking on costs a file server little; trying to claim costs it several writes, so only when it may succeed.
         let mut wait = Duration::from_millis(50);
         loop {
-            pause(name, wait)?;
-            if claim::holder(target, clock::system(), config.lease())?.is_none_or(|now| now.token != owner.token) {
+            pause(step, wait)?;
+            if claim::holder(target, clock::system(), config.lease())?.is_none_or(|now| now != owner) {
                 break;
             }
             wait = (wait * 3 / 2).min(Duration::from_secs(2));
@@ -197,10 +174,7 @@ fn claim_target(
     }
 }
 
-fn pause(name: &Name, time: Duration) -> Result<(), BuildError> {
+fn pause(step: &Step, time: Duration) -> Result<(), BuildError> {
     std::thread::sleep(time);
-    match signal::interrupted() {
-        Some(_) => Err(BuildError::Interrupted { name: name.clone() }),
-        None => Ok(()),
-    }
+    if step.stop.is_set() { Err(BuildError::Interrupted { name: step.name().clone() }) } else { Ok(()) }
 }

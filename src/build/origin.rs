@@ -9,7 +9,7 @@ use crate::store::recipes::Place;
 use crate::sys::{env, fs, process};
 
 /// Facts of a recipe's origin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Origin {
     /// Commit of the checkout.
     pub commit: Option<String>,
@@ -27,7 +27,7 @@ const BUILT_IN_EPOCH: i64 = 1_767_225_600;
 /// Looks a recipe's origin up. `SOURCE_DATE_EPOCH` wins, then the commit's time, then the file's.
 pub fn of(place: &Place) -> Origin {
     let mut origin = match place {
-        Place::BuiltIn => Origin { epoch: BUILT_IN_EPOCH, ..Origin::default() },
+        Place::BuiltIn | Place::BuiltInTemplate(_) => Origin { epoch: BUILT_IN_EPOCH, ..Origin::default() },
         Place::File(path, _) => of_file(path),
     };
     if let Some(epoch) = env::var("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()) {
@@ -40,6 +40,9 @@ fn of_file(path: &Path) -> Origin {
     use std::os::unix::fs::MetadataExt;
     let mtime = fs::metadata(path).map_or(BUILT_IN_EPOCH, |meta| meta.mtime());
     let mut origin = Origin { epoch: mtime, ..Origin::default() };
+    if !path.ancestors().skip(1).any(|dir| fs::symlink_metadata(&dir.join(".git")).is_ok()) {
+        return origin;
+    }
     let (Some(git), Some(dir), Some(file)) = (process::find("git"), path.parent(), path.file_name()) else {
         return origin;
     };

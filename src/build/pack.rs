@@ -19,7 +19,7 @@ use crate::model::event::{Event, Phase};
 use crate::model::meta::{self, Meta};
 use crate::recipe::spec::Kind;
 use crate::store::publish::NewImage;
-use crate::sys::{clock, fs, host, signal};
+use crate::sys::{clock, fs, host};
 
 /// A build whose image is written but not public.
 pub struct Packed<'a> {
@@ -85,8 +85,9 @@ fn write<S: Source>(
     let own = |file: &str| format!("{root}/{}/{file}", meta::DIR).into_bytes();
     let mut text = serde_json::to_vec_pretty(meta).unwrap_or_default();
     text.push(b'\n');
-    let extras = vec![(own(meta::META), text, 0o644), (own(meta::RECIPE), job.recipe.bytes.clone(), 0o644)];
-    let tree = Graft::new(content, root.as_bytes(), job.origin.epoch, extras)?;
+    let extras =
+        vec![(own(meta::META), text, 0o644), (own(meta::RECIPE), job.step.recipe.text.clone().into_bytes(), 0o644)];
+    let tree = Graft::new(content, root.as_bytes(), job.step.recipe.origin.epoch, extras)?;
     let watch = Progress { job, last: Mutex::new(Instant::now()) };
     pack(&tree, image.file(), options, &watch)
 }
@@ -133,24 +134,24 @@ impl Watch for Progress<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        signal::interrupted().is_some() || self.job.left().is_some_and(|left| left.is_zero())
+        self.job.step.stop.is_set() || self.job.left().is_some_and(|left| left.is_zero())
     }
 }
 
 fn options(job: &Job) -> PackOptions {
     PackOptions {
-        compression: job.request.compression,
-        block_size: job.request.block_size.unwrap_or_else(|| job.config.block_size(job.kind() == Kind::Data)),
-        threads: job.config.jobs(),
-        owners: if job.request.keep_owners { Owners::Keep } else { Owners::AllRoot },
-        epoch: Some(job.origin.epoch),
+        compression: job.step.options.compression,
+        block_size: job.step.options.block_size.unwrap_or_else(|| job.config.block_size(job.kind() == Kind::Data)),
+        threads: job.config.pack_threads(job.step.cpus(job.config)),
+        owners: if job.step.options.keep_owners { Owners::Keep } else { Owners::AllRoot },
+        epoch: Some(job.step.recipe.origin.epoch),
         budget: job.config.pack_memory(),
         dedup: true,
     }
 }
 
 fn metadata(job: &Job, options: &PackOptions) -> Meta {
-    let spec = &job.recipe.spec;
+    let spec = &job.spec;
     let note = |name: &str| {
         let notes: Vec<&str> = spec
             .notes
@@ -167,11 +168,11 @@ fn metadata(job: &Job, options: &PackOptions) -> Meta {
     });
     Meta {
         version: job.name.version().to_owned(),
-        build_date: clock::rfc3339(job.origin.epoch),
-        git_commit: job.origin.commit.clone(),
-        git_branch: job.origin.branch.clone(),
+        build_date: clock::rfc3339(job.step.recipe.origin.epoch),
+        git_commit: job.step.recipe.origin.commit.clone(),
+        git_branch: job.step.recipe.origin.branch.clone(),
         release_name: job.name.to_string(),
-        git_dirty: job.origin.dirty,
+        git_dirty: job.step.recipe.origin.dirty,
         format: 1,
         name: job.name.clone(),
         kind: if job.kind() == Kind::Data { "data" } else { "app" }.into(),
@@ -181,7 +182,7 @@ fn metadata(job: &Job, options: &PackOptions) -> Meta {
         key: job.key.clone(),
         env: env.collect(),
         labels: spec.labels.iter().map(|at| at.value.clone()).collect(),
-        recipe_source: job.recipe.label.clone(),
+        recipe_source: job.step.recipe.label.clone(),
         host: host::hostname(),
         platform: host::platform(),
         ovl: env!("CARGO_PKG_VERSION").into(),

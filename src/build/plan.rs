@@ -1,7 +1,10 @@
 //! What is to be built and why: the layers asked through the graph, each node compared with what is there.
 
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+
+use rayon::prelude::*;
 
 use super::error::BuildError;
 use super::request::Request;
@@ -10,8 +13,8 @@ use crate::graph::{self, Ask, Dep, GraphError, World};
 use crate::model::meta::{Dependency, Inputs, Why};
 use crate::model::name::Name;
 use crate::model::need::Need;
-use crate::model::version::Version;
 use crate::recipe::{self, Spec};
+use crate::store::index::Index;
 use crate::store::layers::{self, Layers};
 use crate::store::overlays::{self, Overlay, OverlayError};
 use crate::store::recipes::{self, Found, Place};
@@ -58,7 +61,9 @@ pub fn load(found: Found) -> Result<Recipe, BuildError> {
             hint: "building without it would not be the build that the recipe describes; remove the line or use another version".into(),
         });
     }
-    let warnings = findings.iter().map(ToString::to_string).collect();
+    // Hints are for `ovl check`.
+    let worth = findings.iter().filter(|finding| finding.rule.severity() != recipe::Severity::Hint);
+    let warnings = worth.map(ToString::to_string).collect();
     Ok(Recipe { label, found, bytes, spec, warnings })
 }
 
@@ -76,46 +81,95 @@ pub fn recipe_for(name: &Name, request: &Request, layers: &Layers) -> Result<Opt
 struct Disk<'a> {
     request: &'a Request,
     layers: &'a Layers,
-    recipes: std::cell::RefCell<BTreeMap<Name, Recipe>>,
+    targets: HashSet<&'a Name>,
+    /// What is installed, as it was when first asked for.
+    index: OnceCell<Index>,
+    /// What was read, and what asking for it comes to.
+    recipes: RefCell<HashMap<Name, Result<Option<Recipe>, BuildError>>>,
+}
+
+fn asks_of(recipe: &Recipe) -> Vec<Ask> {
+    let ask =
+        |build_only| move |at: &recipe::spec::At<Need>| Ask { need: at.value.clone(), loc: at.loc.clone(), build_only };
+    let mut asks: Vec<Ask> = recipe.spec.builddeps.iter().map(ask(true)).collect();
+    asks.extend(recipe.spec.deps.iter().map(ask(false)));
+    asks
+}
+
+impl Disk<'_> {
+    fn index(&self) -> Result<&Index, BuildError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let made = Index::new(self.layers)?;
+        Ok(self.index.get_or_init(|| made))
+    }
+
+    /// Reads what will most likely be asked for, many recipes at a time; file servers answer slowly, but many at once.
+    /// What turns out not to be needed (another version does) does no harm, whatever is wrong with it.
+    fn read_ahead(&self, deep: bool) -> Result<(), BuildError> {
+        let mut seen: HashSet<Name> = self.request.targets.iter().cloned().collect();
+        let mut wave = self.request.targets.clone();
+        while !wave.is_empty() {
+            let (request, layers) = (self.request, self.layers);
+            let read: Vec<_> = wave.par_iter().map(|name| recipe_for(name, request, layers)).collect();
+            let mut next = Vec::new();
+            for recipe in read.iter().filter(|_| deep).flatten().flatten() {
+                for need in recipe.spec.builddeps.iter().chain(&recipe.spec.deps).map(|at| &at.value) {
+                    if !seen.contains(&need.name) && self.installed(need)?.is_none() {
+                        seen.insert(need.name.clone());
+                        next.push(need.name.clone());
+                    }
+                }
+            }
+            self.recipes.borrow_mut().extend(wave.into_iter().zip(read));
+            wave = next;
+        }
+        Ok(())
+    }
 }
 
 impl World for Disk<'_> {
     type Error = BuildError;
 
     fn installed(&self, need: &Need) -> Result<Option<Name>, BuildError> {
-        if self.request.targets.contains(&need.name) {
+        if self.targets.contains(&need.name) {
             return Ok(None);
         }
-        if need.min.is_none() {
-            return Ok(overlays::find(self.layers, &need.name)?.map(|overlay| overlay.name));
-        }
-        let all = overlays::all(self.layers)?;
-        let fitting = all.into_iter().map(|overlay| overlay.name).filter(|name| need.satisfied_by(name));
-        Ok(fitting.max_by_key(|name| Version::new(name.version())))
+        Ok(self.index()?.satisfying(need)?.map(|overlay| overlay.name.clone()))
     }
 
     fn asks(&self, name: &Name) -> Result<Option<Vec<Ask>>, BuildError> {
-        let Some(recipe) = recipe_for(name, self.request, self.layers)? else { return Ok(None) };
-        let ask = |build_only| {
-            move |at: &recipe::spec::At<Need>| Ask { need: at.value.clone(), loc: at.loc.clone(), build_only }
-        };
-        let mut asks: Vec<Ask> = recipe.spec.builddeps.iter().map(ask(true)).collect();
-        asks.extend(recipe.spec.deps.iter().map(ask(false)));
-        self.recipes.borrow_mut().insert(name.clone(), recipe);
-        Ok(Some(asks))
+        let mut recipes = self.recipes.borrow_mut();
+        if !recipes.contains_key(name) {
+            recipes.insert(name.clone(), recipe_for(name, self.request, self.layers));
+        }
+        match recipes.get(name) {
+            Some(Ok(Some(recipe))) => Ok(Some(asks_of(recipe))),
+            // An error ends the walk, so nobody asks again.
+            Some(Err(_)) => recipes.remove(name).unwrap_or(Ok(None)).map(|_| None),
+            _ => Ok(None),
+        }
     }
 }
 
 /// Resolves the request to items in building order.
 pub fn resolve(request: &Request, layers: &Layers) -> Result<Vec<Item>, BuildError> {
-    let disk = Disk { request, layers, recipes: std::cell::RefCell::default() };
+    let targets = request.targets.iter().collect();
+    let disk = Disk { request, layers, targets, index: OnceCell::new(), recipes: RefCell::default() };
+    disk.read_ahead(!request.no_deps)?;
     let nodes = graph::order(&request.targets, &disk, !request.no_deps).map_err(|error| told(error, layers))?;
-    let mut recipes = disk.recipes.into_inner();
+    let Disk { recipes, targets, .. } = disk;
+    let mut recipes = recipes.into_inner();
+    let recipe = |node: &graph::Node, recipes: &mut HashMap<Name, _>| match node.settled {
+        true => None,
+        false => recipes.remove(&node.name).and_then(Result::ok).flatten(),
+    };
     Ok(nodes
         .into_iter()
         .map(|node| Item {
-            target: request.targets.contains(&node.name),
-            recipe: if node.settled { None } else { recipes.remove(&node.name) },
+            target: targets.contains(&node.name),
+            recipe: recipe(&node, &mut recipes),
             name: node.name,
             deps: node.deps,
         })
@@ -173,14 +227,14 @@ pub fn ready_deps(item: &Item, layers: &Layers) -> Result<Vec<ReadyDep>, BuildEr
     Ok(ready)
 }
 
-/// What would decide whether the overlay is up to date.
-pub fn inputs(recipe: &Recipe, deps: &[ReadyDep]) -> Inputs {
+/// What would decide whether the overlay is up to date; `recipe` is the digest of the recipe's bytes.
+pub fn inputs(recipe: &str, deps: &[ReadyDep]) -> Inputs {
     let dependency = |dep: &ReadyDep| Dependency {
         name: dep.overlay.name.clone(),
         digest: dep.digest.clone(),
         build_only: dep.build_only,
     };
-    Inputs { recipe: digest::of(&recipe.bytes), dependencies: deps.iter().map(dependency).collect() }
+    Inputs { recipe: recipe.to_owned(), dependencies: deps.iter().map(dependency).collect() }
 }
 
 /// The key of inputs: `sha256:` over their canonical JSON.

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::exec::Network;
 use crate::image::squashfs::codec::Compression;
 use crate::model::meta::Why;
 use crate::model::name::Name;
+use crate::model::resources::Resources;
 
 /// What to build and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The overlays asked for.
     pub targets: Vec<Name>,
@@ -21,6 +24,17 @@ pub struct Request {
     pub no_deps: bool,
     /// Which layer to write to.
     pub layer: Option<String>,
+    /// Directives are not interpreted but handed to the scheduler as they are (`--passthrough`, row C47).
+    pub passthrough: bool,
+    /// Resources given by flags; over the recipes'.
+    pub resources: Resources,
+    /// How each step is built.
+    pub options: Options,
+}
+
+/// How one step is built; travels with it to wherever that is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
     /// Longest time for one build; over `#TIMEOUT` and the configuration.
     pub timeout: Option<Duration>,
     /// Network of install(); over `#NET` and the configuration.
@@ -37,12 +51,10 @@ pub struct Request {
     pub when_free: bool,
     /// Do not wait for somebody else's build of the same overlay.
     pub no_wait: bool,
-    /// Say what would be done, do nothing.
-    pub dry_run: bool,
 }
 
 /// How one overlay came out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A new image was published.
@@ -53,8 +65,6 @@ pub enum Outcome {
     AlreadyBuilt,
     /// It is there, but the recipe or a dependency has changed; `--update` rebuilds it.
     Stale,
-    /// `--dry-run`: it would be built.
-    WouldBuild,
 }
 
 impl std::fmt::Display for Outcome {
@@ -64,13 +74,12 @@ impl std::fmt::Display for Outcome {
             Outcome::UpToDate => "up to date",
             Outcome::AlreadyBuilt => "already built",
             Outcome::Stale => "stale",
-            Outcome::WouldBuild => "would be built",
         })
     }
 }
 
 /// What became of one overlay.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Done {
     /// Which.
     pub name: Name,

@@ -68,12 +68,15 @@ impl Sandbox {
     fn mounts(&self) -> Vec<Mount> {
         let mut mounts = Vec::new();
         let home = env::var_os("HOME").map(PathBuf::from);
-        let homes =
-            [home, host::home_dir()].into_iter().flatten().filter(|home| home.is_dir() && home != Path::new("/"));
+        let mut homes: Vec<PathBuf> = [home, host::home_dir()].into_iter().flatten().collect();
+        homes.retain(|home| home.is_dir() && home != Path::new("/"));
+        // One of them may lie below the other, and is hidden with it.
+        homes.sort();
         // What lies below the temporary directories is hidden by what is bound over those.
         let mut hidden: Vec<PathBuf> = Vec::new();
-        for home in homes.filter(|home| !home.starts_with("/tmp") && !home.starts_with("/var/tmp")) {
-            if !hidden.contains(&home) {
+        for home in homes {
+            let temporary = home.starts_with("/tmp") || home.starts_with("/var/tmp");
+            if !temporary && !hidden.iter().any(|above| home.starts_with(above)) {
                 mounts.push(Mount::Tmpfs { target: home.clone(), mode: 0o755, writable: false });
                 hidden.push(home);
             }

@@ -9,7 +9,7 @@ use super::log::Log;
 use super::sandbox::{CONTROL, Sandbox};
 use super::tree::Tree;
 use super::work::{self, Work};
-use crate::model::event::Phase;
+use crate::model::event::{Event, Phase};
 use crate::recipe;
 use crate::store::claim::Claim;
 use crate::sys::fs;
@@ -38,11 +38,13 @@ pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
     let scratch = work::scratch(job.config);
     job.enter(Phase::Stage, &scratch.display().to_string())?;
     let logs = job.config.logs_dir();
-    let mut log = Log::create(&logs, &job.name).map_err(|error| BuildError::Unfit {
+    let job_id = job.step.ticket.as_ref().map(|ticket| ticket.job.0.as_str()).filter(|job| !job.is_empty());
+    let mut log = Log::create(&logs, &job.name, job_id).map_err(|error| BuildError::Unfit {
         what: format!("{}: no log can be kept: {error}", job.name),
         hint: format!("logs go to {}; choose another place with dirs.logs or dirs.state", logs.display()),
     })?;
-    log.note(&format!("{} from {} ({})", job.name, job.recipe.label, job.inputs.recipe));
+    job.listener.hear(&Event::Logging { name: job.name.clone(), path: log.path().to_owned() });
+    log.note(&format!("{} from {} ({})", job.name, job.step.recipe.label, job.inputs.recipe));
     log.note(&format!("key {}, staged in {}, host {}", job.key, scratch.display(), crate::sys::host::hostname()));
     for dep in &job.deps {
         log.note(&format!("with {} {} ({})", dep.overlay.name, dep.digest, dep.overlay.path.display()));
@@ -53,13 +55,13 @@ pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
             hint: "name another with --scratch DIR, OVL_DIRS_SCRATCH or dirs.scratch in config.yaml".into(),
         });
     }
-    let keep = job.request.keep_failed.then(|| work::kept(job.config, &job.token));
+    let keep = job.step.options.keep_failed.then(|| work::kept(job.config, &job.token));
     let work = Work::create(&scratch, &job.token, job.config.lease(), keep)?;
     let control = work.make("control")?;
     for (file, bytes) in [
         ("driver.sh", recipe::DRIVER.as_bytes()),
         ("helpers.sh", recipe::HELPERS.as_bytes()),
-        ("recipe", job.recipe.bytes.as_slice()),
+        ("recipe", job.step.recipe.text.as_bytes()),
     ] {
         fs::write_atomic(&control.join(file), bytes, 0o644)?;
     }

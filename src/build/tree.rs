@@ -59,7 +59,7 @@ pub fn shown_at(job: &Job) -> String {
     let shares = job.deps.iter().any(|dep| dep.overlay.name.stem() == job.name.stem());
     match root.rsplit_once('/') {
         // A dependency that lives in the same directory must stay visible beside the target.
-        Some((parent, _)) if job.recipe.spec.tests_target_dir && !shares => parent.to_owned(),
+        Some((parent, _)) if job.spec.tests_target_dir && !shares => parent.to_owned(),
         _ => root,
     }
 }

@@ -1,74 +1,225 @@
-//! `ovl build`: from what was typed to a request, and from results to lines, JSON and an exit code.
+//! `ovl build`: from what was typed to a plan, and from what came of it to lines, JSON and an exit code.
 
+use std::time::Duration;
+
+use super::answers::Answers;
 use super::args::{Build, NetworkArg};
-use super::failure::{Failure, Outcome};
-use super::{Context, Flag};
-use crate::build::{self, Done, Request};
+use super::asked;
+use super::failure::{Failure, Outcome, code};
+use super::runs::outcome::{self, Told};
+use super::{Context, Flag, templates};
+use crate::build::{self, Options, Prepared, Request};
 use crate::exec::Network;
+use crate::model::event::{Event, Listener};
 use crate::model::name::Name;
 use crate::model::units;
-use crate::recipe::spec::Prompt;
-use crate::sys::{fs, term};
-use crate::ui::Ui;
+use crate::plan::{Place, Policy, Settled, Site, place, show};
+use crate::run::dir::{self, Dir};
+use crate::run::queue::{self, Queue};
+use crate::run::submit::SubmitError;
+use crate::run::{Drive, Local, RunError, follow, join, sweep};
+use crate::sys::process;
 
 /// Flags that stand for configuration keys.
 pub fn flags(args: &Build) -> Vec<Flag> {
     let scratch =
         args.scratch.as_ref().map(|path| crate::sys::env::current_dir().join(path).to_string_lossy().into_owned());
-    let pairs = [
+    let mut flags: Vec<Flag> = [
         ("build.stage", "--stage", args.stage.clone()),
         ("build.comp", "--comp", args.comp.clone()),
         ("build.jobs", "--jobs", args.jobs.map(|jobs| jobs.to_string())),
+        ("build.mem", "--mem-budget", args.mem_budget.clone()),
         ("dirs.scratch", "--scratch", scratch),
         ("ui.progress", "--progress", args.progress.clone()),
-    ];
-    pairs.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?))).collect()
+    ]
+    .into_iter()
+    .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+    .collect();
+    for (given, flag, word) in [
+        (args.submit, "--submit", "auto"),
+        (args.no_submit, "--no-submit", "never"),
+        (args.always_submit, "--always-submit", "always"),
+    ] {
+        if given {
+            flags.push(("build.submit", flag, word.to_owned()));
+        }
+    }
+    flags
 }
 
 /// Runs the command.
 pub fn run(args: &Build, context: &Context) -> Outcome {
-    let request = request(args, context)?;
     let mut answers = Answers::new(args, context.ui)?;
-    let listener = context.ui.listener(&context.config.progress());
-    let results = build::run(&request, &context.config, &*listener, &mut |name, prompt| answers.next(name, prompt));
-    drop(listener);
-    if args.json {
-        context.ui.out(&serde_json::to_string_pretty(&results.done).unwrap_or_default());
-    } else {
-        let shown = results.done.iter().filter(|done| request.dry_run || request.targets.contains(&done.name));
-        shown.for_each(|done| tell(done, context.ui));
+    let targets = templates::concrete(&args.names, context, &mut |label, prompt| answers.next(label, prompt))?;
+    let request = request(args, targets, context)?;
+    // Somebody may claim a target between planning and submitting: then the plan is made again, and joins him.
+    // He is submitting, and can be joined as soon as his jobs have ids.
+    for pause in 0..40 {
+        answers.again();
+        match attempt(args, &request, &mut answers, context)? {
+            Some(code) => return Ok(code),
+            None if pause == 0 => context.ui.say("somebody began to build one of these a moment ago; planning again"),
+            None => {}
+        }
+        std::thread::sleep(Duration::from_millis(100 * pause.min(20)));
     }
-    match results.error {
-        None => Ok(0),
-        Some(error) => Err(error.into()),
-    }
+    Err(Failure::new(code::BUSY, "others keep starting builds of the same overlays").hint("try again in a minute"))
 }
 
-/// The path of what is there goes to stdout; the listener has told the rest on stderr.
-fn tell(done: &Done, ui: Ui) {
-    if done.outcome == build::Outcome::WouldBuild {
-        ui.out(&format!(
-            "would build {} → {} ({})",
-            done.name,
-            done.path.display(),
-            done.reason.as_deref().unwrap_or("")
-        ));
-        return;
+fn attempt(args: &Build, request: &Request, answers: &mut Answers, context: &Context) -> Result<Option<u8>, Failure> {
+    let config = &context.config;
+    let queue = scheduler(args, context)?;
+    let scheduler = queue.as_ref().map(Queue::scheduler);
+    if queue.is_some() && !args.dry_run {
+        follow::tidy_cut_short(config);
     }
-    if done.outcome == build::Outcome::Stale {
-        ui.hint(&format!("rebuild it with: ovl build --update {}", done.name));
+    let mut prepared = build::prepare(request, config, &context.layers, scheduler)?;
+    join::find(&prepared.plan, &mut prepared.wishes, scheduler, config)?;
+    let (policy, said) = config.submit();
+    let site = Site { scheduler, inside: queue::inside().map(|(_, job)| job), policy, said };
+    place::place(&mut prepared.plan.steps, &prepared.wishes, &site);
+    if args.dry_run {
+        show_plan(args, &prepared, context);
+        return Ok(Some(0));
     }
-    ui.out(&done.path.display().to_string());
-}
-
-fn request(args: &Build, context: &Context) -> Result<Request, Failure> {
-    let mut targets: Vec<Name> = Vec::new();
-    for text in &args.names {
-        let name: Name = text.parse()?;
-        if !targets.contains(&name) {
-            targets.push(name);
+    for warning in &prepared.warnings {
+        context.ui.warn(warning);
+    }
+    let given = prepared.answers(&mut |name, prompt| answers.next(name, prompt))?;
+    let listener = context.ui.listener(&config.progress());
+    listener.hear(&Event::Plan { total: prepared.plan.steps.len() + prepared.plan.settled.len() });
+    settle_early(&prepared, &*listener)?;
+    let steps = prepared.freeze(request, given);
+    join::differing(&steps).iter().for_each(|text| context.ui.warn(text));
+    let mut told = Told::new(prepared.targets.clone());
+    if !steps.is_empty() {
+        let local = Local::of(config);
+        let head = dir::head(config, scheduler, prepared.targets.clone(), prepared.plan.clone());
+        let local_only = prepared.plan.steps.iter().all(|step| step.place == Place::Here) && !args.detach;
+        let (run, kept) = record(head, &steps, local_only, context)?;
+        sweep::old(config);
+        if args.detach {
+            return detach(args, &run, context).map(Some);
+        }
+        let drive = Drive {
+            dir: &run,
+            chosen: steps.iter().map(|step| (step.plan.index, 1)).collect(),
+            alive: Default::default(),
+            steps,
+            weights: local.weigh(&prepared.plan),
+            budget: local.budget(),
+            queue: queue.as_ref(),
+            config,
+            listener: &*listener,
+            fail_fast: args.fail_fast,
+        };
+        let report = drive.run(&run.lock()?)?;
+        let untouched = report.failed.is_empty() && report.submitted.is_empty();
+        if let (Some(SubmitError::Claimed { .. }), true) = (&report.refused, untouched) {
+            if report.done.is_empty() {
+                run.forget();
+            }
+            return Ok(None);
+        }
+        told.take(report, &run);
+        if !kept {
+            run.forget();
         }
     }
+    for settled in &prepared.plan.settled {
+        told.settled(settled, build::stale_now(settled, &context.layers)?);
+    }
+    if prepared.plan.settled.iter().any(|settled| settled.stale.is_some()) {
+        settle_late(&prepared.plan.settled, &told, &*listener);
+    }
+    drop(listener);
+    outcome::finish(told, &outcome::Wishes { json: args.json, wait: args.wait, cancel_jobs: args.cancel_jobs }, context)
+        .map(Some)
+}
+
+/// Writes the run down. A full state directory must not keep anybody from building here: then the record is written to
+/// scratch, and is gone afterwards.
+fn record(head: dir::Head, steps: &[build::Step], local_only: bool, context: &Context) -> Result<(Dir, bool), Failure> {
+    match Dir::create(&context.config, head.clone(), steps) {
+        Ok(run) => Ok((run, true)),
+        Err(RunError::Io(error) | RunError::NoState(error)) if local_only && error.is_full() => {
+            context.ui.warn(&format!("no record of this run will be kept: {error}"));
+            let head = dir::Head { id: format!("ovl-run-{}", head.id), ..head };
+            Ok((Dir::create_in(&build::work::scratch(&context.config), head, steps)?, false))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The scheduler at hand; an error only where one was asked for.
+fn scheduler(args: &Build, context: &Context) -> Result<Option<Queue>, Failure> {
+    let unfit = |why: String| {
+        Failure::new(code::UNFIT, why).hint("build everything here with --no-submit, or set sched.kind in config.yaml")
+    };
+    if context.config.submit().0 == Policy::Never {
+        return Ok(None);
+    }
+    let queue = Queue::at_hand(&context.config).map_err(unfit)?;
+    if queue.is_none() && (args.submit || args.always_submit) {
+        return Err(unfit(
+            "there is no scheduler here: neither sbatch, qsub, bsub nor condor_submit_dag was found".into(),
+        ));
+    }
+    Ok(queue)
+}
+
+fn show_plan(args: &Build, prepared: &Prepared, context: &Context) {
+    let format = if args.json { "json" } else { args.format.as_deref().unwrap_or("text") };
+    let text = match format {
+        "json" => outcome::plan_json(&prepared.plan),
+        "dot" => show::dot(&prepared.plan),
+        _ => show::text(&prepared.plan),
+    };
+    context.ui.out_bytes(text.as_bytes());
+    if format == "json" {
+        context.ui.out("");
+    }
+}
+
+/// What is current is told before anything is built.
+fn settle_early(prepared: &Prepared, listener: &dyn Listener) -> Result<(), Failure> {
+    for settled in prepared.plan.settled.iter().filter(|settled| settled.stale.is_none()) {
+        build::heal(&settled.path)?;
+        hear_settled(settled, "up to date", "", listener);
+    }
+    Ok(())
+}
+
+fn settle_late(settled: &[Settled], told: &Told, listener: &dyn Listener) {
+    for one in settled.iter().filter(|one| one.stale.is_some()) {
+        if let Some(row) = told.row(&one.name) {
+            hear_settled(one, &row.outcome, row.reason.as_deref().unwrap_or(""), listener);
+        }
+    }
+}
+
+fn hear_settled(settled: &Settled, outcome: &str, detail: &str, listener: &dyn Listener) {
+    let name = settled.name.clone();
+    listener.hear(&Event::Finished { name, outcome: outcome.into(), detail: detail.into(), seconds: 0.0 });
+}
+
+/// Goes on in the background: the run is written down, so another process can carry it out.
+fn detach(args: &Build, run: &Dir, context: &Context) -> Outcome {
+    let log = run.path().join("driver.log");
+    let mut command = crate::model::cmd::Cmd::new(&run.head.program).args(["internal", "drive"]).arg(run.path());
+    if args.fail_fast {
+        command = command.arg("--fail-fast");
+    }
+    let pid = process::detach(&command, &log)
+        .map_err(|error| Failure::new(code::ERROR, format!("cannot go on in the background: {error}")))?;
+    run.await_driver();
+    context.ui.say(&format!("process {pid} carries run {} out; its messages go to {}", run.id(), log.display()));
+    context.ui.hint(&format!("see how it is with: ovl status {}", run.id()));
+    context.ui.out(run.id());
+    Ok(code::SUBMITTED)
+}
+
+fn request(args: &Build, targets: Vec<Name>, context: &Context) -> Result<Request, Failure> {
     if args.file.is_some() && targets.len() > 1 {
         return Err(Failure::usage("--file gives the recipe of one overlay; name one"));
     }
@@ -90,12 +241,7 @@ fn request(args: &Build, context: &Context) -> Result<Request, Failure> {
         .map(units::parse_time)
         .transpose()
         .map_err(|why| Failure::usage(format!("--timeout: {why}")))?;
-    Ok(Request {
-        targets,
-        file: args.file.clone(),
-        update: args.update,
-        no_deps: args.no_deps,
-        layer: args.layer.clone(),
+    let options = Options {
         timeout: timeout.filter(|limit| !limit.is_zero()),
         network: args.network.map(network),
         compression: context.config.compression(),
@@ -104,7 +250,16 @@ fn request(args: &Build, context: &Context) -> Result<Request, Failure> {
         keep_failed: args.keep_failed,
         when_free: args.when_free,
         no_wait: args.no_wait,
-        dry_run: args.dry_run,
+    };
+    Ok(Request {
+        targets,
+        file: args.file.clone(),
+        update: args.update,
+        no_deps: args.no_deps,
+        layer: args.layer.clone(),
+        passthrough: args.passthrough,
+        resources: asked::resources(&args.asked)?,
+        options,
     })
 }
 
@@ -113,50 +268,5 @@ pub fn network(arg: NetworkArg) -> Network {
     match arg {
         NetworkArg::None => Network::None,
         NetworkArg::Host => Network::Host,
-    }
-}
-
-/// Answers to questions: --answer N=…, then --answer and --answers-file in order, then the terminal or standard input.
-struct Answers {
-    numbered: Vec<(usize, String)>,
-    ordered: std::collections::VecDeque<String>,
-    asked: usize,
-    ui: Ui,
-}
-
-impl Answers {
-    fn new(args: &Build, ui: Ui) -> Result<Answers, Failure> {
-        let mut answers = Answers { numbered: Vec::new(), ordered: Default::default(), asked: 0, ui };
-        for text in &args.answer {
-            match text.split_once('=').and_then(|(number, text)| Some((number.parse().ok()?, text))) {
-                Some((number, text)) => answers.numbered.push((number, text.to_owned())),
-                None => answers.ordered.push_back(text.clone()),
-            }
-        }
-        if let Some(path) = &args.answers_file {
-            let text =
-                String::from_utf8(fs::read(path).map_err(|error| Failure::usage(format!("--answers-file: {error}")))?)
-                    .map_err(|_| Failure::usage(format!("{}: not UTF-8", path.display())))?;
-            answers.ordered.extend(text.lines().map(str::to_owned));
-        }
-        Ok(answers)
-    }
-
-    fn next(&mut self, name: &Name, prompt: &Prompt) -> Option<String> {
-        self.asked += 1;
-        if let Some((_, text)) = self.numbered.iter().find(|(number, _)| *number == self.asked) {
-            return Some(text.clone());
-        }
-        if let Some(text) = self.ordered.pop_front() {
-            return Some(text);
-        }
-        if term::stdin_is_terminal() {
-            self.ui.ask(&format!("{name}: {}\n>", prompt.text));
-        }
-        let line = term::read_line(prompt.secret).ok().flatten();
-        if prompt.secret && term::stdin_is_terminal() {
-            self.ui.say("");
-        }
-        line
     }
 }

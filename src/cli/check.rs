@@ -1,25 +1,32 @@
-//! `ovl check`: lint. All findings of all recipes at once, with ids, lines and columns.
+//! `ovl check`: lint, and dependencies. All findings of all recipes at once, with ids, lines and columns; then what the
+//! recipes depend on, installed or missing; `-a` builds what is missing.
 
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use serde_json::json;
 
-use super::Context;
-use super::args::Check;
+use super::args::{Check, Cli, Command};
 use super::failure::{Failure, Outcome, code};
-use crate::model::name::Name;
-use crate::recipe::{self, Finding};
+use super::missing::{self, Checked};
+use super::{Context, build};
+use crate::model::name::{MOST_PARTS, Name};
+use crate::model::need::Need;
+use crate::recipe::{self, Finding, Rule};
+use crate::sched;
 use crate::store::recipes::{self, RecipeError};
+use crate::store::templates;
 use crate::sys::{env, fs};
 
 /// Runs the command.
 pub fn run(args: &Check, context: &Context) -> Outcome {
     let mut all: Vec<Finding> = Vec::new();
     let mut clean = Vec::new();
+    let mut checked = Vec::new();
     let mut count = 0;
     let mut unread = 0;
     for text in &args.recipes {
-        for (label, bytes) in sources(text, context)? {
+        for Source { label, name, bytes } in sources(text, context)? {
             count += 1;
             let bytes = match bytes {
                 Ok(bytes) => bytes,
@@ -29,11 +36,23 @@ pub fn run(args: &Check, context: &Context) -> Outcome {
                     continue;
                 }
             };
-            let findings = recipe::parse(&label, &bytes).findings;
-            if findings.is_empty() {
-                clean.push(label);
+            let mut parsed = recipe::parse(&label, &bytes);
+            // A script that only uses overlays is no recipe; what it needs can be installed all the same.
+            parsed.findings.retain(|finding| !(args.auto_install && finding.rule == Rule::NoInstall));
+            // What a build would refuse (rows C46, C47).
+            let directives = parsed.spec.as_ref().map_or(&[][..], |spec| &spec.directives);
+            if let Err(error) = sched::read(directives, None) {
+                let finding = Finding::new(Rule::BadDirective, &error.loc, error.why);
+                parsed.findings.push(match error.hint {
+                    Some(hint) => finding.hint(hint),
+                    None => finding,
+                });
             }
-            all.extend(findings);
+            if parsed.findings.is_empty() {
+                clean.push(label.clone());
+            }
+            all.extend(parsed.findings);
+            checked.extend(parsed.spec.map(|spec| Checked { label, name, spec }));
         }
     }
     let errors = unread + all.iter().filter(|finding| finding.is_error()).count();
@@ -47,7 +66,42 @@ pub fn run(args: &Check, context: &Context) -> Outcome {
         clean.iter().for_each(|label| context.ui.out(&format!("OK: {label}")));
         context.ui.say(&format!("{count} checked: {errors} errors, {} other findings", all.len() + unread - errors));
     }
-    Ok(if errors > 0 { code::USAGE } else { 0 })
+    let needs = missing::of(&checked, context)?;
+    if !args.json {
+        needs.lines().iter().for_each(|line| context.ui.out(line));
+    }
+    if !needs.unknown().is_empty() {
+        return Err(Failure::usage(format!("missing, and no recipe makes it: {}", names(&needs.unknown())))
+            .hint("see what can be built with: ovl avail"));
+    }
+    if errors > 0 {
+        return Ok(code::USAGE);
+    }
+    if args.auto_install && !needs.beside().is_empty() {
+        return Err(Failure::usage(format!("missing, and its recipe is in no layer: {}", names(&needs.beside())))
+            .hint("put the recipes into build-scripts/ of a layer, or build each with: ovl build NAME -f FILE"));
+    }
+    if !needs.are_buildable() {
+        return Ok(0);
+    }
+    if !args.auto_install {
+        context.ui.hint(&format!("build what is missing with: ovl check -a {}", args.recipes.join(" ")));
+        return Ok(0);
+    }
+    install(needs.to_build(), context)
+}
+
+fn names(needs: &[&Need]) -> String {
+    needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// As `ovl build` with these names and nothing else would.
+fn install(names: &[Name], context: &Context) -> Outcome {
+    let line = ["ovl".to_owned(), "build".to_owned()].into_iter().chain(names.iter().map(Name::to_string));
+    match Cli::try_parse_from(line).map(|cli| cli.command) {
+        Ok(Command::Build(args)) => build::run(&args, context),
+        _ => Err(Failure::new(code::ERROR, "cannot build what is missing")),
+    }
 }
 
 fn as_json(finding: &Finding) -> serde_json::Value {
@@ -57,7 +111,19 @@ fn as_json(finding: &Finding) -> serde_json::Value {
     })
 }
 
-type Source = (String, Result<Vec<u8>, RecipeError>);
+/// A recipe to check.
+struct Source {
+    label: String,
+    /// The name it would have in a layer; None for a file given alone.
+    name: Option<Name>,
+    bytes: Result<Vec<u8>, RecipeError>,
+}
+
+impl Source {
+    fn new(label: String, name: Option<Name>, bytes: Result<Vec<u8>, RecipeError>) -> Source {
+        Source { label, name, bytes }
+    }
+}
 
 /// The recipes that an argument means: a file, a directory of files, or a name.
 fn sources(text: &str, context: &Context) -> Result<Vec<Source>, Failure> {
@@ -65,14 +131,17 @@ fn sources(text: &str, context: &Context) -> Result<Vec<Source>, Failure> {
     match fs::metadata_if_exists(&path)? {
         Some(meta) if meta.is_dir() => {
             let mut found = Vec::new();
-            walk(&path, &PathBuf::from(text), 0, &mut found);
+            walk(&path, &PathBuf::from(text), &mut Vec::new(), &mut found);
             if found.is_empty() {
                 return Err(Failure::usage(format!("{text}: no recipes in this directory")));
             }
             Ok(found)
         }
-        Some(_) => Ok(vec![(text.to_owned(), recipes::read_file(&path))]),
+        Some(_) => Ok(vec![Source::new(text.to_owned(), None, recipes::read_file(&path))]),
         None => {
+            if let Some(file) = templates::named(&context.layers, text)? {
+                return Ok(vec![Source::new(file.label(), None, file.read())]);
+            }
             let name: Name = text.parse().map_err(|_| {
                 Failure::usage(format!("{text}: neither a file nor a name of a recipe"))
                     .hint("see what can be built with: ovl avail")
@@ -82,15 +151,15 @@ fn sources(text: &str, context: &Context) -> Result<Vec<Source>, Failure> {
                 Failure::usage(format!("{text}: neither a file nor a known recipe"))
                     .hint("see what can be built with: ovl avail")
             })?;
-            Ok(vec![(found.label(), found.read())])
+            Ok(vec![Source::new(found.label(), Some(name), found.read())])
         }
     }
 }
 
 /// What cannot be read is an error of its own, told with those of the others.
-fn walk(dir: &Path, shown: &Path, depth: usize, found: &mut Vec<Source>) {
+fn walk(dir: &Path, shown: &Path, parts: &mut Vec<String>, found: &mut Vec<Source>) {
     let files = fs::list(dir).unwrap_or_else(|error| {
-        found.push((shown.display().to_string(), Err(error.into())));
+        found.push(Source::new(shown.display().to_string(), None, Err(error.into())));
         Vec::new()
     });
     for file in files {
@@ -98,11 +167,18 @@ fn walk(dir: &Path, shown: &Path, depth: usize, found: &mut Vec<Source>) {
             continue;
         }
         let (path, shown) = (dir.join(&file), shown.join(&file));
+        let label = shown.display().to_string();
+        parts.push(file.to_string_lossy().into_owned());
         match fs::metadata_if_exists(&path) {
-            Ok(Some(meta)) if meta.is_dir() && depth < 4 => walk(&path, &shown, depth + 1, found),
-            Ok(Some(meta)) if meta.is_file() => found.push((shown.display().to_string(), recipes::read_file(&path))),
+            Ok(Some(meta)) if meta.is_dir() && parts.len() <= MOST_PARTS => walk(&path, &shown, parts, found),
+            Ok(Some(meta)) if meta.is_file() => {
+                let joined = parts.join("/");
+                let name = joined.strip_suffix(".sh").unwrap_or(&joined).parse().ok();
+                found.push(Source::new(label, name, recipes::read_file(&path)));
+            }
             Ok(_) => {}
-            Err(error) => found.push((shown.display().to_string(), Err(error.into()))),
+            Err(error) => found.push(Source::new(label, None, Err(error.into()))),
         }
+        parts.pop();
     }
 }

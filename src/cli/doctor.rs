@@ -9,10 +9,11 @@ use super::args::Doctor;
 use super::failure::{Outcome, code};
 use crate::build::work;
 use crate::model::units::show_size;
+use crate::run::queue::{self, Queue};
 use crate::runtime;
 use crate::store::layers;
 use crate::sys::lock::{self, Kind, Taken};
-use crate::sys::{env, fs, host, process};
+use crate::sys::{fs, host, process};
 
 /// How a finding is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -40,7 +41,7 @@ pub fn run(args: &Doctor, context: &Context) -> Outcome {
     scratch(context, &mut lines);
     images(context, &mut lines);
     tools(&mut lines);
-    scheduler(&mut lines);
+    scheduler(context, &mut lines);
     let bad = lines.iter().any(|line| line.level == Level::Bad);
     if args.json {
         context.ui.out(&serde_json::to_string_pretty(&lines).unwrap_or_default());
@@ -186,13 +187,35 @@ fn tools(lines: &mut Vec<Line>) {
     }
 }
 
-fn scheduler(lines: &mut Vec<Line>) {
-    let known = [("sbatch", "SLURM"), ("bsub", "LSF"), ("condor_submit", "HTCondor"), ("qsub", "PBS")];
-    let found: Vec<&str> =
-        known.iter().filter(|(tool, _)| process::find(tool).is_some()).map(|(_, name)| *name).collect();
-    let inside = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"]
-        .iter()
-        .find_map(|name| env::var(name).map(|id| format!("; inside job {id}")));
-    let text = if found.is_empty() { "none on PATH".to_owned() } else { found.join(", ") };
-    push(lines, Level::Ok, "scheduler", text + &inside.unwrap_or_default(), None);
+fn scheduler(context: &Context, lines: &mut Vec<Line>) {
+    let inside =
+        queue::inside().map(|(kind, job)| format!("; this process is in {kind} job {job}")).unwrap_or_default();
+    let queue = match Queue::at_hand(&context.config) {
+        Ok(Some(queue)) => queue,
+        Ok(None) => {
+            return push(lines, Level::Ok, "scheduler", format!("none: everything is built here{inside}"), None);
+        }
+        Err(why) => {
+            return push(lines, Level::Bad, "scheduler", why, Some("set sched.kind in config.yaml, or OVL_SCHED_KIND"));
+        }
+    };
+    let name = queue.scheduler().to_string();
+    match queue.dialect.limits().map(|cmd| queue.dialect.allowed(&queue.ask(&cmd))) {
+        Some(partitions) if partitions.is_empty() => {
+            push(lines, Level::Note, "scheduler", format!("{name}, which does not answer{inside}"), None);
+        }
+        Some(partitions) => {
+            let names: Vec<String> = partitions.iter().map(|one| one.name.clone()).collect();
+            push(lines, Level::Ok, "scheduler", format!("{name}, partitions {}{inside}", names.join(", ")), None);
+        }
+        None => push(lines, Level::Ok, "scheduler", format!("{name}{inside}"), None),
+    }
+    let state = context.config.state_dir();
+    let there = state.ancestors().find(|dir| dir.is_dir()).unwrap_or(&state);
+    let (level, text) = match fs::network_fs(there) {
+        Some(kind) => (Level::Ok, format!("{} ({kind})", state.display())),
+        None => (Level::Note, format!("{} is not on a network file system that ovl knows", state.display())),
+    };
+    let hint = (level == Level::Note).then_some("jobs need it: make sure that compute nodes see it, or set dirs.state");
+    push(lines, level, "state of runs", text, hint);
 }

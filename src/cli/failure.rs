@@ -4,6 +4,8 @@ use crate::build::BuildError;
 use crate::config::ConfigError;
 use crate::model::name::BadName;
 use crate::recipe::Finding;
+use crate::recipe::template::Mismatch;
+use crate::run::RunError;
 use crate::runtime::RuntimeError;
 use crate::store::layers::LayerError;
 use crate::store::overlays::OverlayError;
@@ -16,6 +18,8 @@ pub mod code {
     pub const ERROR: u8 = 1;
     /// A build failed.
     pub const BUILD: u8 = 2;
+    /// Jobs were submitted and not waited for.
+    pub const SUBMITTED: u8 = 3;
     /// Usage, recipe, lint or configuration error.
     pub const USAGE: u8 = 4;
     /// A gate failed: check, verify.
@@ -53,6 +57,12 @@ impl Failure {
     /// A usage error.
     pub fn usage(message: impl Into<String>) -> Failure {
         Failure::new(code::USAGE, message)
+    }
+
+    /// A failure with the last lines of a script below its sentence.
+    pub fn with_tail(code: u8, text: &str, tail: &[String]) -> Failure {
+        let shown: Vec<String> = tail.iter().map(|line| format!("  | {}", printable(line))).collect();
+        Failure::new(code, if shown.is_empty() { text.to_owned() } else { format!("{text}\n{}", shown.join("\n")) })
     }
 
     /// Adds what to do next.
@@ -101,7 +111,36 @@ impl From<OverlayError> for Failure {
 
 impl From<RecipeError> for Failure {
     fn from(error: RecipeError) -> Failure {
-        Failure::usage(error.to_string())
+        let failure = Failure::usage(error.to_string());
+        match error {
+            RecipeError::Unfilled { example, .. } => failure.hint(format!("fill it in, as in: ovl build {example}")),
+            RecipeError::Mismatch(error) => failure.hint(match *error {
+                Mismatch::Outside { pattern, .. } => format!("see its names with: ovl avail --expand '{pattern}'"),
+                Mismatch::Ambiguous { .. } => {
+                    "only the recipe can tell its values apart: with another text between them in #TARGET:".to_owned()
+                }
+            }),
+            RecipeError::TwoTemplates { .. } => failure.hint("narrow the #PL: of one of them"),
+            RecipeError::Io(_) | RecipeError::NotAFile { .. } | RecipeError::TooLarge { .. } => failure,
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        let text = error.to_string();
+        match error {
+            RunError::NoState(_) => Failure::new(code::UNFIT, text).hint(
+                "runs and logs are kept below dirs.state: choose another place with OVL_DIRS_STATE or config.yaml",
+            ),
+            RunError::Io(error) => error.into(),
+            RunError::Config(error) => error.into(),
+            RunError::Locked { .. } => Failure::new(code::BUSY, text).hint("see what goes on with: ovl status"),
+            RunError::Unknown { .. } | RunError::Ambiguous { .. } => {
+                Failure::usage(text).hint("list what there is with: ovl history")
+            }
+            RunError::Odd { .. } => Failure::new(code::ERROR, text),
+        }
     }
 }
 
@@ -120,18 +159,29 @@ impl From<BuildError> for Failure {
         let text = error.to_string();
         match error {
             BuildError::Script { tail, log, phase, .. } => {
-                let mut failure = with_tail(code::BUILD, &text, &tail);
+                let mut failure = Failure::with_tail(code::BUILD, &text, &tail);
                 failure.hints = super::hints::of_output(&tail, phase);
                 failure.hint(format!("the whole log is in {}", log.display()))
             }
             BuildError::Check { tail, log, .. } => {
-                with_tail(code::GATE, &text, &tail).hint(format!("the whole log is in {}", log.display()))
+                Failure::with_tail(code::GATE, &text, &tail).hint(format!("the whole log is in {}", log.display()))
             }
             BuildError::Empty { .. } => {
                 Failure::new(code::BUILD, text).hint("install() has to put its files into $target_dir")
             }
             BuildError::Unfulfilled { .. } => Failure::new(code::GATE, text),
             BuildError::Recipe { label, findings } => of_findings(&label, &findings),
+            BuildError::Directive(error) => {
+                let failure = Failure::usage(text);
+                let failure = match error.hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                };
+                failure.hint("hand the directives to their own scheduler as they are with --passthrough")
+            }
+            BuildError::NoParent { name, .. } => {
+                Failure::new(code::ERROR, text).hint(format!("build it with: ovl build {name}"))
+            }
             BuildError::Graph(_) => Failure::usage(text).hint("see what can be built with: ovl avail"),
             BuildError::NoRecipe { near, .. } => {
                 let failure = Failure::usage(text);
@@ -174,11 +224,6 @@ impl From<BuildError> for Failure {
             BuildError::Io(error) => error.into(),
         }
     }
-}
-
-fn with_tail(code: u8, text: &str, tail: &[String]) -> Failure {
-    let shown: Vec<String> = tail.iter().map(|line| format!("  | {}", printable(line))).collect();
-    Failure::new(code, if shown.is_empty() { text.to_owned() } else { format!("{text}\n{}", shown.join("\n")) })
 }
 
 /// What scripts print may hold escape sequences; a message must not carry them on.

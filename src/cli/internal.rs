@@ -4,6 +4,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, Internal, InternalAction};
 use super::failure::{Failure, Outcome, code};
+use super::jobs;
 use crate::runtime;
 use crate::sys::fs;
 use crate::ui::Ui;
@@ -17,6 +18,9 @@ pub fn run(args: &Internal) -> Outcome {
             Err(runtime::sandbox_main(*fd, *parent, &tell).into())
         }
         InternalAction::Stage { fd, parent, image, at } => Err(runtime::stage_main(*fd, *parent, image, at).into()),
+        InternalAction::Step { dir, attempt } => jobs::step(dir, *attempt),
+        InternalAction::Await { dir } => jobs::await_others(dir),
+        InternalAction::Drive { dir, fail_fast } => jobs::drive(dir, *fail_fast),
         InternalAction::Man { dir } => {
             fs::create_dirs(dir)?;
             for (name, page) in manual()? {

@@ -1,6 +1,8 @@
 //! The command line: one file per command; `failure` maps every error to a message, hints and an exit code.
 
+mod answers;
 pub mod args;
+mod asked;
 mod avail;
 mod build;
 mod check;
@@ -13,10 +15,14 @@ pub mod failure;
 mod hints;
 mod info;
 mod internal;
+mod jobs;
 mod list;
+mod missing;
 mod pattern;
 mod rm;
 mod rollback;
+mod runs;
+mod templates;
 
 use std::process::ExitCode;
 
@@ -86,15 +92,19 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Outcome {
     // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
     // have things to clean up.
-    if !matches!(cli.command, Command::Build(_)) {
+    let builds = match &cli.command {
+        Command::Build(_) => true,
+        Command::Check(args) => args.auto_install,
+        _ => false,
+    };
+    if builds {
+        signal::catch_interrupts();
+    } else {
         signal::die_on_closed_pipe();
     }
     let context = |flags| Context::new(&cli.common, flags);
     match cli.command {
-        Command::Build(args) => {
-            signal::catch_interrupts();
-            build::run(&args, &context(build::flags(&args))?)
-        }
+        Command::Build(args) => build::run(&args, &context(build::flags(&args))?),
         Command::Exec(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::E(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::List(args) => list::run(&args, &context(Vec::new())?),
@@ -104,6 +114,20 @@ fn run(cli: Cli) -> Outcome {
         Command::Rollback(args) => rollback::run(&args, &context(Vec::new())?),
         Command::Check(args) => check::run(&args, &context(Vec::new())?),
         Command::Export(args) => export::run(&args, &context(Vec::new())?),
+        Command::Status(args) => runs::status::run(&args, &context(Vec::new())?),
+        Command::Logs(args) => runs::logs::run(&args, &context(Vec::new())?),
+        Command::Wait(args) => {
+            signal::catch_interrupts();
+            runs::wait::run(&args, &context(Vec::new())?)
+        }
+        Command::Explain(args) => runs::explain::run(&args, &context(Vec::new())?),
+        Command::Cancel(args) => runs::cancel::run(&args, &context(Vec::new())?),
+        Command::Retry(args) => {
+            signal::catch_interrupts();
+            let progress = args.progress.clone().map(|how| ("ui.progress", "--progress", how));
+            runs::retry::run(&args, &context(progress.into_iter().collect())?)
+        }
+        Command::History(args) => runs::history::run(&args, &context(Vec::new())?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

@@ -49,7 +49,7 @@ pub fn run(args: &Rm, context: &Context) -> Outcome {
     }
     for overlay in &doomed {
         // Nobody shall publish between the look and the removal.
-        let claim = match claim::acquire(&overlay.path, context.config.lease())? {
+        let claim = match claim::acquire(&overlay.path, context.config.lease(), None)? {
             Tried::Got(claim) => claim,
             Tried::Busy(owner) => {
                 return Err(Failure::new(

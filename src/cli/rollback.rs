@@ -26,7 +26,7 @@ pub fn run(args: &Rollback, context: &Context) -> Outcome {
         context.ui.out(&format!("would exchange {} and {}", overlay.path.display(), previous.display()));
         return Ok(0);
     }
-    let _claim = match claim::acquire(&overlay.path, context.config.lease())? {
+    let _claim = match claim::acquire(&overlay.path, context.config.lease(), None)? {
         Tried::Got(claim) => claim,
         Tried::Busy(owner) => {
             return Err(Failure::new(code::BUSY, format!("cannot roll {name} back: it is being built by {owner}")));

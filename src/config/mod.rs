@@ -5,11 +5,13 @@ pub mod resolve;
 pub mod schema;
 pub mod value;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::image::squashfs::codec::Compression;
 use crate::model::units;
+use crate::plan::Policy;
 use crate::sys::fs::PathError;
 
 pub use resolve::{Origin, Settings};
@@ -62,6 +64,22 @@ impl Config {
     /// Loads all sources; `flags` are (key, flag as typed, value).
     pub fn load(flags: &[(&'static str, &'static str, String)]) -> Result<Config, ConfigError> {
         Ok(Config { settings: resolve::resolve(flags)? })
+    }
+
+    /// All values, to be frozen into a run.
+    pub fn frozen(&self) -> BTreeMap<String, Vec<String>> {
+        self.settings.map.iter().map(|(key, setting)| ((*key).to_owned(), setting.values.clone())).collect()
+    }
+
+    /// The configuration that was frozen into a run; keys it does not have keep their defaults.
+    pub fn thaw(frozen: &BTreeMap<String, Vec<String>>) -> Result<Config, ConfigError> {
+        let mut settings = resolve::defaults()?;
+        for (name, values) in frozen {
+            if let Some(key) = schema::find(name) {
+                settings.map.insert(key.name, resolve::Setting { values: values.clone(), origin: Origin::Frozen });
+            }
+        }
+        Ok(Config { settings })
     }
 
     fn text(&self, key: &str) -> String {
@@ -152,12 +170,77 @@ impl Config {
         self.time("build.lease").max(Duration::from_secs(5))
     }
 
-    /// Threads for packing.
+    /// Builds that run here at once.
     pub fn jobs(&self) -> usize {
-        match self.number("build.jobs") {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            jobs => jobs as usize,
+        self.number("build.jobs").max(1) as usize
+    }
+
+    /// Memory that builds here may use together, in bytes; None: as the machine allows.
+    pub fn local_mem(&self) -> Option<u64> {
+        Some(self.size("build.mem")).filter(|bytes| *bytes > 0)
+    }
+
+    /// Threads for packing, for a build with this many CPUs.
+    pub fn pack_threads(&self, cpus: u32) -> usize {
+        match self.number("build.pack_threads") {
+            0 => cpus.max(1) as usize,
+            threads => threads as usize,
         }
+    }
+
+    /// What goes to the scheduler, and who says so.
+    pub fn submit(&self) -> (Policy, String) {
+        let policy = match self.text("build.submit").as_str() {
+            "never" => Policy::Never,
+            "always" => Policy::Always,
+            _ => Policy::Auto,
+        };
+        let said = match self.settings.map.get("build.submit").map(|setting| &setting.origin) {
+            Some(Origin::Flag(flag)) => (*flag).to_owned(),
+            Some(origin) => format!("build.submit: {} ({origin})", self.text("build.submit")),
+            None => String::new(),
+        };
+        (policy, said)
+    }
+
+    /// auto, a scheduler's word or none.
+    pub fn scheduler(&self) -> String {
+        self.text("sched.kind")
+    }
+
+    /// Partition of jobs whose recipe names none.
+    pub fn partition(&self) -> Option<String> {
+        self.settings.first("sched.partition")
+    }
+
+    /// Account of jobs whose recipe names none.
+    pub fn account(&self) -> Option<String> {
+        self.settings.first("sched.account")
+    }
+
+    /// Quality of service of jobs whose recipe names none.
+    pub fn qos(&self) -> Option<String> {
+        self.settings.first("sched.qos")
+    }
+
+    /// Further flags for every job.
+    pub fn sched_args(&self) -> &[String] {
+        self.settings.all("sched.args")
+    }
+
+    /// How long to wait for the scheduler's commands.
+    pub fn sched_timeout(&self) -> Duration {
+        self.time("sched.timeout").max(Duration::from_secs(1))
+    }
+
+    /// Jobs that are submitted at the same time.
+    pub fn submitters(&self) -> usize {
+        self.number("sched.submitters").clamp(1, 32) as usize
+    }
+
+    /// How long records of finished runs are kept; None: for ever.
+    pub fn history_keep(&self) -> Option<Duration> {
+        Some(self.time("history.keep")).filter(|time| !time.is_zero())
     }
 
     /// Bytes in flight while packing.
@@ -174,6 +257,16 @@ impl Config {
     pub fn default_cpus(&self) -> u32 {
         let here = std::thread::available_parallelism().map_or(1, usize::from);
         self.number("build.defaults.cpus").clamp(1, u32::try_from(here).unwrap_or(1))
+    }
+
+    /// CPUs of a build that asks for nothing, as configured.
+    pub fn asked_cpus(&self) -> u32 {
+        self.number("build.defaults.cpus").max(1)
+    }
+
+    /// Time limit of a job that asks for nothing; zero: none.
+    pub fn default_time(&self) -> Duration {
+        self.time("build.defaults.time")
     }
 
     /// Memory of a build that asks for nothing, in bytes.

@@ -19,6 +19,8 @@ pub enum Origin {
     Variable(String),
     /// A file and what it is called among the levels ("user", "group", "site", "system").
     File(&'static str, PathBuf),
+    /// The run that this step belongs to.
+    Frozen,
     /// Nobody set it.
     Default,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Origin {
             Origin::Flag(flag) => f.write_str(flag),
             Origin::Variable(name) => write!(f, "${name}"),
             Origin::File(level, path) => write!(f, "{level} file {}", path.display()),
+            Origin::Frozen => f.write_str("the run"),
             Origin::Default => f.write_str("default"),
         }
     }
@@ -68,14 +71,20 @@ fn system_file() -> PathBuf {
     env::var_os("OVL_SYSTEM_CONFIG").map_or_else(|| PathBuf::from("/etc/ovl/config.yaml"), PathBuf::from)
 }
 
-/// Resolves every key. `flags` are (key name, flag as typed, value).
-pub fn resolve(flags: &[(&'static str, &'static str, String)]) -> Result<Settings, ConfigError> {
+/// Every key with its default.
+pub fn defaults() -> Result<Settings, ConfigError> {
     let mut settings = Settings::default();
-    // Weakest first: each later source overrides. The layers' files can only be found once the paths above are known.
     for key in KEYS {
         let raw = default_of(key);
         settings.put(key, raw, Origin::Default)?;
     }
+    Ok(settings)
+}
+
+/// Resolves every key. `flags` are (key name, flag as typed, value).
+pub fn resolve(flags: &[(&'static str, &'static str, String)]) -> Result<Settings, ConfigError> {
+    // Weakest first: each later source overrides. The layers' files can only be found once the paths above are known.
+    let mut settings = defaults()?;
     let overrides = |settings: &mut Settings| -> Result<(), ConfigError> {
         settings.read_file("user", user_file())?;
         let missing = settings.files.iter().find(|(level, _, there)| *level == "user" && !there);

@@ -37,6 +37,8 @@ pub enum Kind {
     Compression,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A word or sentence on one line.
+    Text,
     /// Words for other programs, one per list item.
     Texts,
 }
@@ -129,7 +131,22 @@ pub const KEYS: &[Key] = &[
         "",
         "How long a claim outlives its last heartbeat before others may take over from another host.",
     ),
-    key("build.jobs", Kind::Number, "0", "", "Threads for packing; 0: as many as this process may use."),
+    key("build.jobs", Kind::Number, "4", "", "Builds that run here at once, if CPUs and memory allow."),
+    key(
+        "build.mem",
+        Kind::Size,
+        "",
+        "",
+        "Memory that builds here may use together; unset: four fifths of what this process may use.",
+    ),
+    key(
+        "build.submit",
+        Kind::Choice(&["auto", "never", "always"]),
+        "auto",
+        "",
+        "What goes to the scheduler; auto: recipes with directives, and what depends on them.",
+    ),
+    key("build.pack_threads", Kind::Number, "0", "", "Threads for packing; 0: as many as the build has CPUs."),
     key("build.pack_memory", Kind::Size, "64M", "", "Data in flight while packing."),
     key("build.keep_previous", Kind::Bool, "true", "", "Keep the replaced overlay for `ovl rollback`."),
     key(
@@ -141,6 +158,20 @@ pub const KEYS: &[Key] = &[
     ),
     key("build.defaults.mem", Kind::Size, "8G", "build.mem_mb", "MEM of a build whose recipe asks for nothing."),
     key("build.defaults.time", Kind::Time, "2h", "build.time", "Time limit of a job whose recipe asks for nothing."),
+    key(
+        "sched.kind",
+        Kind::Choice(&["auto", "slurm", "pbs", "lsf", "htcondor", "none"]),
+        "auto",
+        "",
+        "The scheduler; auto: the first of these whose commands are found.",
+    ),
+    key("sched.partition", Kind::Text, "", "", "Partition or queue of jobs whose recipe names none."),
+    key("sched.account", Kind::Text, "", "", "Account or project of jobs whose recipe names none."),
+    key("sched.qos", Kind::Text, "", "", "Quality of service of jobs whose recipe names none."),
+    key("sched.args", Kind::Texts, "", "", "Further flags for every job, in the words of the scheduler at hand."),
+    key("sched.timeout", Kind::Time, "1m", "", "How long ovl waits for an answer of the scheduler's commands."),
+    key("sched.submitters", Kind::Number, "4", "", "Jobs that are submitted at the same time."),
+    key("history.keep", Kind::Time, "90d", "", "How long the records of finished runs are kept; 0: for ever."),
     key(
         "exec.base",
         Kind::Path,

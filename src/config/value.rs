@@ -31,7 +31,10 @@ fn check_one(key: &Key, text: &str) -> Result<String, String> {
     let text = text.trim();
     match key.kind {
         Kind::Path | Kind::Paths => expand(text),
-        Kind::Texts => Ok(text.to_owned()),
+        Kind::Text if text.contains(|c: char| c.is_control()) => {
+            Err(format!("'{}' is not on one line", text.escape_debug()))
+        }
+        Kind::Text | Kind::Texts => Ok(text.to_owned()),
         Kind::Bool => match text {
             "true" | "yes" | "on" | "1" => Ok("true".into()),
             "false" | "no" | "off" | "0" => Ok("false".into()),

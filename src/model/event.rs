@@ -26,6 +26,11 @@ impl Phase {
     /// All of them.
     pub const ALL: [Phase; 6] = [Phase::Stage, Phase::Fetch, Phase::Install, Phase::Pack, Phase::Check, Phase::Publish];
 
+    /// The phase of this name; install() for a word that is none.
+    pub fn named(word: &str) -> Phase {
+        Phase::ALL.into_iter().find(|phase| phase.as_str() == word).unwrap_or(Phase::Install)
+    }
+
     /// Its name in messages and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +48,11 @@ impl Phase {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "event")]
 pub enum Event {
+    /// What is to come: of this many overlays the end will be told, by `Finished`, `Failed` or `Skipped`.
+    Plan {
+        /// How many.
+        total: usize,
+    },
     /// A build begins a phase; `step` of `steps` counts phases.
     Progress {
         /// Which overlay.
@@ -74,6 +84,13 @@ pub enum Event {
         /// The line, control characters included.
         line: String,
     },
+    /// A build writes its log from here on.
+    Logging {
+        /// Which overlay.
+        name: Name,
+        /// The file.
+        path: std::path::PathBuf,
+    },
     /// Waiting for somebody else.
     Waiting {
         /// Which overlay.
@@ -99,6 +116,40 @@ pub enum Event {
         /// Seconds it took.
         seconds: f64,
     },
+    /// A build is over, badly.
+    Failed {
+        /// Which overlay.
+        name: Name,
+        /// What went wrong, a sentence; its first line says the most.
+        text: String,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A build will not be tried.
+    Skipped {
+        /// Which overlay.
+        name: Name,
+        /// Because of what: a part of a sentence, as in "it needs zlib/1.3, which failed".
+        because: String,
+    },
+}
+
+impl Event {
+    /// The overlay it is about, if one.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Event::Plan { .. } => None,
+            Event::Warning { name, .. } => name.as_ref(),
+            Event::Progress { name, .. }
+            | Event::Amount { name, .. }
+            | Event::Output { name, .. }
+            | Event::Logging { name, .. }
+            | Event::Waiting { name, .. }
+            | Event::Finished { name, .. }
+            | Event::Failed { name, .. }
+            | Event::Skipped { name, .. } => Some(name),
+        }
+    }
 }
 
 /// Somebody who wants to know. Called from any thread; must not block for long.

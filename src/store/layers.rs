@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::templates::Memo;
 use crate::config::{Config, LayerDir};
 use crate::sys::fs::{self, PathError};
 
@@ -9,6 +10,8 @@ use crate::sys::fs::{self, PathError};
 #[derive(Debug, Clone)]
 pub struct Layers {
     dirs: Vec<LayerDir>,
+    /// The templates of each.
+    memos: Vec<Memo>,
     warnings: Vec<String>,
 }
 
@@ -43,7 +46,7 @@ impl Layers {
     /// From the configuration. Layers that this user may not look into are left out (membership of a group ends, its
     /// layer stays in the configuration); `warnings` says so.
     pub fn new(config: &Config) -> Layers {
-        let mut layers = Layers { dirs: config.layers(), warnings: Vec::new() };
+        let mut layers = Layers { dirs: config.layers(), memos: Vec::new(), warnings: Vec::new() };
         layers.dirs.retain(|dir| match fs::may_look_into(&images(dir)) {
             Ok(()) => true,
             Err(error) => {
@@ -51,6 +54,7 @@ impl Layers {
                 false
             }
         });
+        layers.memos = layers.dirs.iter().map(|_| Memo::default()).collect();
         layers
     }
 
@@ -64,6 +68,11 @@ impl Layers {
         &self.dirs
     }
 
+    /// The layers with what is known about their templates.
+    pub(super) fn with_memos(&self) -> impl Iterator<Item = (&LayerDir, &Memo)> {
+        self.dirs.iter().zip(&self.memos)
+    }
+
     /// Fails for a file of a layer that is marked `:ro`.
     pub fn may_change(&self, file: &Path) -> Result<(), LayerError> {
         match self.dirs.iter().find(|dir| dir.read_only && file.starts_with(&dir.path)) {
@@ -75,12 +84,13 @@ impl Layers {
     /// Only the layers that `--layer` means, by kind or path.
     pub fn only(&self, asked: &str) -> Result<Layers, LayerError> {
         let means = |dir: &&LayerDir| dir.kind == asked || dir.path == Path::new(asked);
-        let dirs: Vec<LayerDir> = self.dirs.iter().filter(means).cloned().collect();
+        let chosen = self.with_memos().filter(|(dir, _)| means(dir));
+        let (dirs, memos): (Vec<_>, Vec<_>) = chosen.map(|(dir, memo)| (dir.clone(), memo.clone())).unzip();
         if dirs.is_empty() {
             let known = self.dirs.iter().map(|dir| format!("{} ({})", dir.kind, dir.path.display()));
             return Err(LayerError::Unknown { asked: asked.to_owned(), known: known.collect::<Vec<_>>().join(", ") });
         }
-        Ok(Layers { dirs, warnings: Vec::new() })
+        Ok(Layers { dirs, memos, warnings: Vec::new() })
     }
 
     /// Where new overlays go: the layer asked for by kind or path, else the first that can be written to.

@@ -1,9 +1,11 @@
 //! What is on disk: layers, recipes, overlays, claims, publishing.
 
 pub mod claim;
+pub mod index;
 pub mod layers;
 pub mod overlays;
 pub mod publish;
 pub mod recipes;
 pub mod sweep;
+pub mod templates;
 pub mod usage;

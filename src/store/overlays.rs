@@ -172,8 +172,20 @@ pub fn digest_of(path: &Path) -> Result<String, OverlayError> {
 
 /// The metadata embedded in an image, if it carries any that this ovl reads.
 pub fn read_meta(image: &Image) -> Result<Option<Meta>, ImageError> {
-    for (_, root) in cnt_dirs(image)? {
-        if let Some(bytes) = read_file(image, &format!("{root}/{}/{}", meta::DIR, meta::META))? {
+    let at = |root: &str| read_file(image, &format!("{root}/{}/{}", meta::DIR, meta::META));
+    let dirs = cnt_dirs(image)?;
+    for (_, root) in &dirs {
+        if let Some(bytes) = at(root)? {
+            return Ok(serde_json::from_slice(&bytes).ok());
+        }
+    }
+    // A name of four parts: its directories lead to one another and to nothing else.
+    for (_, path) in dirs.iter().filter(|(depth, _)| *depth == 3) {
+        let Some(inode) = image.find(path.as_bytes())? else { continue };
+        if let [only] = image.list(&inode)?.as_slice()
+            && let Ok(name) = std::str::from_utf8(&only.name)
+            && let Some(bytes) = at(&format!("{path}/{name}"))?
+        {
             return Ok(serde_json::from_slice(&bytes).ok());
         }
     }

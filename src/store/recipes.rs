@@ -1,23 +1,29 @@
 //! Recipes: found in the layers' `build-scripts/`, lowest of all those that ship inside the binary.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 
 use super::layers::{self, Layers};
-use crate::model::name::Name;
+use super::templates;
+use crate::model::name::{MOST_PARTS, Name};
 use crate::model::version::Version;
+use crate::recipe;
+use crate::recipe::template::Mismatch;
 use crate::sys::fs::{self, PathError};
 
 static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/scripts");
 
 /// Where a recipe is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In a file; with the kind of its layer, or "file" for one named directly.
     File(PathBuf, &'static str),
     /// Inside the binary.
     BuiltIn,
+    /// Inside the binary: the template of this path.
+    BuiltInTemplate(String),
 }
 
 /// A recipe that was found, not yet read.
@@ -54,30 +60,88 @@ pub enum RecipeError {
         /// Its size.
         bytes: u64,
     },
+    /// The name fits a template, but not one reading of it, or with a value that it does not have.
+    #[error(transparent)]
+    Mismatch(#[from] Box<Mismatch>),
+    /// Two templates of one layer make the same name.
+    #[error("{name} fits two templates: {first} and {second}")]
+    TwoTemplates {
+        /// The name.
+        name: Name,
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A template is asked for as if it were a recipe.
+    #[error("{label} is a template of {pattern}, which {name} does not fill in")]
+    Unfilled {
+        /// The template.
+        label: String,
+        /// Its pattern.
+        pattern: String,
+        /// What was asked for.
+        name: Name,
+        /// A name that it makes.
+        example: String,
+    },
+}
+
+impl Place {
+    /// Its name in messages: the path, or `built-in:hello/1.0`.
+    pub(super) fn label(&self, id: &str) -> String {
+        match self {
+            Place::File(path, _) => path.display().to_string(),
+            Place::BuiltIn => format!("built-in:{id}"),
+            Place::BuiltInTemplate(id) => format!("built-in:{id}"),
+        }
+    }
+
+    /// The layer it is in.
+    pub fn layer(&self) -> &'static str {
+        match self {
+            Place::File(_, layer) => layer,
+            Place::BuiltIn | Place::BuiltInTemplate(_) => "built-in",
+        }
+    }
+
+    /// The bytes there, as they stand.
+    pub(super) fn read(&self, id: &str) -> Result<Vec<u8>, RecipeError> {
+        match self {
+            Place::File(path, _) => read_file(path),
+            Place::BuiltIn => Ok(built_in(id).unwrap_or_default().to_vec()),
+            Place::BuiltInTemplate(id) => Ok(built_in(id).unwrap_or_default().to_vec()),
+        }
+    }
 }
 
 impl Found {
     /// Its name in messages: the path, or `built-in:hello/1.0`.
     pub fn label(&self) -> String {
-        match &self.place {
-            Place::File(path, _) => path.display().to_string(),
-            Place::BuiltIn => format!("built-in:{}", self.name),
-        }
+        self.place.label(&self.name.to_string())
     }
 
     /// The layer it comes from.
     pub fn layer(&self) -> &'static str {
-        match &self.place {
-            Place::File(_, layer) => layer,
-            Place::BuiltIn => "built-in",
-        }
+        self.place.layer()
     }
 
-    /// Its bytes.
+    /// Its bytes; those of a template with the values of the name filled in.
     pub fn read(&self) -> Result<Vec<u8>, RecipeError> {
-        match &self.place {
-            Place::File(path, _) => read_file(path),
-            Place::BuiltIn => Ok(built_in(&self.name).unwrap_or_default().to_vec()),
+        let bytes = self.place.read(&self.name.to_string())?;
+        if !templates::is_meant(&bytes) {
+            return Ok(bytes);
+        }
+        // A broken one is left as it is: reading it as a recipe tells what is wrong with it.
+        let Some(template) = recipe::template_of(&self.label(), &bytes) else { return Ok(bytes) };
+        match template.matches(&self.name)? {
+            Some(binding) => Ok(template.fill(&bytes, &binding)),
+            None => Err(RecipeError::Unfilled {
+                label: self.label(),
+                name: self.name.clone(),
+                example: template.name(&template.sample()).map(|name| name.to_string()).unwrap_or_default(),
+                pattern: template.pattern,
+            }),
         }
     }
 }
@@ -95,13 +159,27 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, RecipeError> {
     Ok(fs::read(path)?)
 }
 
-fn built_in(name: &Name) -> Option<&'static [u8]> {
-    BUILT_IN.get_file(name.to_string()).map(include_dir::File::contents)
+fn built_in(id: &str) -> Option<&'static [u8]> {
+    BUILT_IN.get_file(id).map(include_dir::File::contents)
 }
 
-/// The recipe of exactly this name, from the first layer that has one.
-pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, PathError> {
-    for dir in layers.dirs() {
+/// The files inside the binary with their paths.
+pub(super) fn built_in_files() -> impl Iterator<Item = (String, &'static [u8])> {
+    let mut open = vec![&BUILT_IN];
+    let mut files = Vec::new();
+    while let Some(dir) = open.pop() {
+        open.extend(dir.dirs());
+        files.extend(dir.files().map(|file| (file.path().to_string_lossy().into_owned(), file.contents())));
+    }
+    files.into_iter()
+}
+
+/// The recipe of a name, from the first layer that has one of exactly this name or a template that makes it.
+///
+/// Fails where a template cannot tell which values are meant, or where the only one for the name lacks the value.
+pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, RecipeError> {
+    let mut outside = None;
+    for (dir, memo) in layers.with_memos() {
         let base = layers::build_scripts(dir);
         for ending in ["", ".sh"] {
             let path = base.join(format!("{name}{ending}"));
@@ -109,37 +187,52 @@ pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, PathError> {
                 return Ok(Some(Found { name: name.clone(), place: Place::File(path, dir.kind) }));
             }
         }
+        if let Some(found) = templates::find(Some((dir, memo)), name, &mut outside)? {
+            return Ok(Some(found));
+        }
     }
-    Ok(built_in(name).map(|_| Found { name: name.clone(), place: Place::BuiltIn }))
+    if built_in(&name.to_string()).is_some() {
+        return Ok(Some(Found { name: name.clone(), place: Place::BuiltIn }));
+    }
+    match (templates::find(None, name, &mut outside)?, outside) {
+        (Some(found), _) => Ok(Some(found)),
+        (None, Some(outside)) => Err(outside.into()),
+        (None, None) => Ok(None),
+    }
 }
 
-/// Every recipe of every layer, sorted by name and version; hidden ones come after what hides them.
+/// Every recipe of every layer, without templates, sorted by name and version; hidden ones come after what hides them.
 /// What cannot be looked into (somebody's private directory in a group's layer, a looping link) hides nothing else; it
 /// is returned as complaints.
 pub fn all(layers: &Layers) -> (Vec<Found>, Vec<PathError>) {
     let mut found = Vec::new();
     let mut odd = Vec::new();
+    let templates: HashSet<&Place> = templates::all(layers).map(|file| &file.place).collect();
+    let mut keep = |id: &str, place: Place| {
+        if let (Ok(name), false) = (id.parse(), templates.contains(&place)) {
+            found.push(Found { name, place });
+        }
+    };
     for dir in layers.dirs() {
         let base = layers::build_scripts(dir);
-        walk(&base, &mut Vec::new(), &mut odd, &mut |name, path| {
-            found.push(Found { name, place: Place::File(path, dir.kind) });
-        });
+        walk(&base, &mut Vec::new(), &mut odd, &mut |id, path| keep(id, Place::File(path, dir.kind)));
     }
-    let mut open = vec![&BUILT_IN];
-    while let Some(dir) = open.pop() {
-        open.extend(dir.dirs());
-        for file in dir.files() {
-            if let Ok(name) = file.path().to_string_lossy().parse() {
-                found.push(Found { name, place: Place::BuiltIn });
-            }
+    for (id, _) in built_in_files() {
+        if !templates.contains(&Place::BuiltInTemplate(id.clone())) {
+            keep(&id, Place::BuiltIn);
         }
     }
     found.sort_by_cached_key(|recipe| (recipe.name.stem(), Version::new(recipe.name.version())));
     (found, odd)
 }
 
-/// Visits files whose path below `dir` is a name, at most three levels deep.
-fn walk(dir: &Path, parts: &mut Vec<String>, odd: &mut Vec<PathError>, visit: &mut dyn FnMut(Name, PathBuf)) {
+/// Visits files at most as deep as names are long, each with its path below `dir` without `.sh`.
+pub(super) fn walk(
+    dir: &Path,
+    parts: &mut Vec<String>,
+    odd: &mut Vec<PathError>,
+    visit: &mut dyn FnMut(&str, PathBuf),
+) {
     let files = fs::list_if_exists(dir).unwrap_or_else(|error| {
         odd.push(error);
         Vec::new()
@@ -156,13 +249,11 @@ fn walk(dir: &Path, parts: &mut Vec<String>, odd: &mut Vec<PathError>, visit: &m
             }
         };
         parts.push(part.to_owned());
-        if meta.is_dir() && parts.len() < 3 {
+        if meta.is_dir() && parts.len() < MOST_PARTS {
             walk(&path, parts, odd, visit);
         } else if meta.is_file() {
             let joined = parts.join("/");
-            if let Ok(name) = joined.strip_suffix(".sh").unwrap_or(&joined).parse() {
-                visit(name, path);
-            }
+            visit(joined.strip_suffix(".sh").unwrap_or(&joined), path);
         }
         parts.pop();
     }

@@ -11,6 +11,13 @@ pub fn now() -> i64 {
     }
 }
 
+/// [`now`], and the milliseconds of the running second.
+#[allow(clippy::disallowed_methods)]
+pub fn now_millis() -> (i64, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_millis())
+}
+
 /// This host's clock, to compare with times of files where the file server's own now does not matter.
 #[allow(clippy::disallowed_methods)]
 pub fn system() -> SystemTime {

@@ -27,7 +27,20 @@ pub fn current_dir() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
-/// This program's own file, as an absolute path.
+/// This program's own file, as an absolute path; also when another one has been installed in its place meanwhile, which
+/// the kernel calls "deleted" (proc(5), `/proc/pid/exe`).
 pub fn current_exe() -> std::io::Result<PathBuf> {
-    std::env::current_exe()
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let path = std::env::current_exe()?;
+    let replaced = path.as_os_str().as_bytes().strip_suffix(b" (deleted)");
+    let replaced = replaced.map(|bytes| PathBuf::from(OsString::from_vec(bytes.to_vec())));
+    Ok(match replaced {
+        Some(replaced) if !path.exists() && replaced.exists() => replaced,
+        _ => path,
+    })
+}
+
+/// The command line of this process, invalid UTF-8 replaced.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,24 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(PathError::new("read", path))
 }
 
+/// What a file holds from `offset` on.
+pub fn read_from(path: &Path, offset: u64) -> Result<Vec<u8>> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = open(path)?;
+    let mut bytes = Vec::new();
+    let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_to_end(&mut bytes));
+    read.map_err(PathError::new("read", path))?;
+    Ok(bytes)
+}
+
+/// The first bytes, at most so many.
+pub fn read_start(path: &Path, most: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open(path)?;
+    file.take(most as u64).read_to_end(&mut bytes).map_err(PathError::new("read", path))?;
+    Ok(bytes)
+}
+
 /// The whole content, or nothing when there is no such file.
 pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
     match read(path) {
@@ -92,9 +110,20 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
 
 /// Writes a whole file: a new file beside it, flushed to disk, renamed over.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    put(path, bytes, mode, true)
+}
+
+/// Writes a whole file as [`write_atomic`] does, but does not wait for the disk: for files that a power cut may take.
+pub fn write_quick(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    put(path, bytes, mode, false)
+}
+
+fn put(path: &Path, bytes: &[u8], mode: u32, flush: bool) -> Result<()> {
     let temp = sibling(path, &format!(".{}.tmp", super::host::token()));
     let written = create_new(&temp, mode).and_then(|mut file| {
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(PathError::new("write", &temp))?;
+        file.write_all(bytes)
+            .and_then(|()| if flush { file.sync_all() } else { Ok(()) })
+            .map_err(PathError::new("write", &temp))?;
         rename(&temp, path)
     });
     // The passing name means nothing to whoever reads the message.

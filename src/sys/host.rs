@@ -98,3 +98,10 @@ pub fn page_size() -> usize {
     let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
     size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size >= 4096).unwrap_or(4096)
 }
+
+/// A number below `below`, by chance: for spreading what many do at once.
+pub fn chance(below: u32) -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    let hash = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    u32::try_from(hash % u64::from(below.max(1))).unwrap_or(0)
+}

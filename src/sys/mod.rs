@@ -1,6 +1,7 @@
 //! The only door to the machine: files, locks, processes, signals, namespaces, the clock.
 //! Everything above calls these instead of `std::fs`, `Command` and `std::env`.
 
+pub mod cgroup;
 pub mod clock;
 pub mod digest;
 pub mod dirfd;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fs::{self, PathError};
 use super::{clock, env, host};
+use crate::plan::Ticket;
 
 /// Who holds something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Owner {
     /// Scheduler job, when it runs in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// The step of a run that it belongs to; with process id 0, the step is queued and no process has it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<Ticket>,
     /// Since when, seconds since 1970.
     pub since: i64,
 }
@@ -48,12 +52,27 @@ impl Owner {
             table: host::process_table(),
             user: host::user(),
             job,
+            ticket: None,
             since: clock::now(),
         }
     }
 }
 
 impl Owner {
+    /// Whether it stands for a queued step that no process has begun.
+    pub fn is_queued(&self) -> bool {
+        self.pid == 0 && self.ticket.is_some()
+    }
+
+    /// Whether this is evidence that can be compared here: the same boot of the same host, and the same process table.
+    pub fn is_comparable(&self) -> bool {
+        self.host == host::hostname()
+            && self.boot == host::boot_id()
+            && self.table == host::process_table()
+            && !self.boot.is_empty()
+            && !self.table.is_empty()
+    }
+
     /// Somebody of whom nothing is known.
     pub fn unknown() -> Owner {
         let text = String::new;
@@ -66,6 +85,7 @@ impl Owner {
             table: text(),
             user: text(),
             job: None,
+            ticket: None,
             since: 0,
         }
     }
@@ -76,9 +96,16 @@ impl std::fmt::Display for Owner {
         if self.token.is_empty() {
             return f.write_str("somebody (the claim file cannot be read)");
         }
-        write!(f, "{} (pid {} on {}", self.user, self.pid, self.host)?;
-        if let Some(job) = &self.job {
-            write!(f, ", job {job}")?;
+        match &self.ticket {
+            Some(ticket) if self.is_queued() => {
+                write!(f, "{} ({} job {}, submitted on {}", self.user, ticket.scheduler, ticket.job, self.host)?;
+            }
+            _ => {
+                write!(f, "{} (pid {} on {}", self.user, self.pid, self.host)?;
+                if let Some(job) = &self.job {
+                    write!(f, ", job {job}")?;
+                }
+            }
         }
         write!(f, ", since {})", clock::rfc3339(self.since))
     }
@@ -95,15 +122,28 @@ pub fn read(path: &Path) -> Result<Option<Owner>, PathError> {
 
 /// Whether there is evidence that the owner of `path` is gone.
 pub fn is_stale(owner: &Owner, path: &Path, now: SystemTime, lease: Duration) -> Result<bool, PathError> {
+    if owner.is_queued() {
+        return Ok(owner.ticket.as_ref().is_some_and(is_over));
+    }
     // A process number means something on one boot of one host in one process table only.
-    let comparable =
-        owner.host == host::hostname() && owner.boot == host::boot_id() && owner.table == host::process_table();
-    if comparable && !owner.boot.is_empty() && !owner.table.is_empty() {
+    if owner.is_comparable() {
         return Ok(host::start_time(owner.pid) != Some(owner.start));
     }
     let Some(meta) = fs::metadata_if_exists(path)? else { return Ok(false) };
     let beat = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(beat).is_ok_and(|age| age > lease))
+}
+
+/// Whether a queued step has ended, by its own word. Nobody beats for a queued step, so its age says nothing; what the
+/// scheduler knows of it is asked where runs are planned.
+fn is_over(ticket: &Ticket) -> bool {
+    #[derive(Deserialize)]
+    struct Word {
+        state: String,
+    }
+    let bytes = fs::read(&ticket.status_file()).unwrap_or_default();
+    let word: Option<Word> = serde_json::from_slice(&bytes).ok();
+    word.is_some_and(|word| matches!(word.state.as_str(), "done" | "failed" | "skipped" | "cancelled"))
 }
 
 /// Renews the file at `path` as long as it is the owner's with this token; ends when the sender is dropped.

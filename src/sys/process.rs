@@ -76,6 +76,9 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 fn command(cmd: &Cmd) -> Command {
     let mut command = Command::new(&cmd.program);
+    if cmd.bare {
+        command.env_clear();
+    }
     command.args(&cmd.args).envs(&cmd.env);
     if let Some(dir) = &cmd.cwd {
         command.current_dir(dir);
@@ -85,22 +88,50 @@ fn command(cmd: &Cmd) -> Command {
 
 /// Runs to the end and captures both outputs; `limit` bounds the time.
 pub fn capture(cmd: &Cmd, limit: Duration) -> io::Result<Output> {
+    let (mut child, stdout, stderr) = start_captured(cmd)?;
+    let ended = wait(&mut child, Some(limit))?;
+    Ok(Output { ended, stdout: stdout.finish(), stderr: stderr.finish() })
+}
+
+/// Starts a command that is fed and whose outputs are collected.
+fn start_captured(cmd: &Cmd) -> io::Result<(Child, Drain, Drain)> {
     let mut command = command(cmd);
     command.stdin(if cmd.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn_grouped(&mut command)?;
     feed(&mut child, cmd.stdin.clone());
     let (stdout, stderr) = (Drain::new(child.stdout.take()), Drain::new(child.stderr.take()));
-    let ended = wait(&mut child, Some(limit))?;
+    Ok((child, stdout, stderr))
+}
+
+/// As [`capture`], but an interrupt of the user does not end it: for commands that must be heard out, such as those of
+/// a scheduler that has perhaps done already what it was asked.
+pub fn capture_steadily(cmd: &Cmd, limit: Duration) -> io::Result<Output> {
+    let (mut child, stdout, stderr) = start_captured(cmd)?;
+    let started = Instant::now();
+    // A program is about to end when it has closed its output: so there is little to poll for.
+    let _ = stdout.ended.recv_timeout(limit);
+    let ended = loop {
+        if let Some(status) = child.try_wait()? {
+            break Ended::from_status(status);
+        }
+        if started.elapsed() >= limit {
+            end_group(&mut child);
+            child.wait()?;
+            break Ended::TimedOut;
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    };
     Ok(Output { ended, stdout: stdout.finish(), stderr: stderr.finish() })
 }
 
 /// Runs `command` with both outputs merged into one stream, each line (without its end) given to `line` as it comes.
-/// `stdin` is what it reads. Ends its whole process group at `limit` or when the user interrupts.
+/// `stdin` is what it reads. Ends its whole process group at `limit`, when the user interrupts, or when `stop` says so.
 pub fn stream(
     command: &mut Command,
     stdin: Vec<u8>,
     limit: Option<Duration>,
+    stop: &dyn Fn() -> bool,
     line: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Ended> {
     let (reader, writer) = io::pipe()?;
@@ -127,7 +158,7 @@ pub fn stream(
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
         if ended.is_none() {
-            ended = over(started, limit);
+            ended = over(started, limit).or_else(|| stop().then_some(Ended::Interrupted(libc::SIGTERM)));
             if ended.is_some() {
                 end_group(&mut child);
             }
@@ -180,6 +211,21 @@ fn spawn_grouped(command: &mut Command) -> io::Result<Child> {
     command.process_group(0);
     die_with_parent(command);
     command.spawn()
+}
+
+/// Starts a command that outlives this process and its terminal, with its output in a file; returns its process id.
+pub fn detach(cmd: &Cmd, log: &std::path::Path) -> io::Result<u32> {
+    let mut command = command(cmd);
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // SAFETY: setsid is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Ok(())
+        })
+    };
+    Ok(command.spawn()?.id())
 }
 
 /// Asks the kernel to kill the child when the thread that started it ends.
@@ -283,9 +329,15 @@ mod tests {
     #[test]
     fn lines_come_as_they_are_and_stdin_is_fed() {
         let mut lines = Vec::new();
-        let ended = stream(&mut sh("read a; echo got $a; echo err >&2; exit 3"), b"x\n".to_vec(), None, &mut |line| {
-            lines.push(String::from_utf8_lossy(line).into_owned());
-        });
+        let ended = stream(
+            &mut sh("read a; echo got $a; echo err >&2; exit 3"),
+            b"x\n".to_vec(),
+            None,
+            &|| false,
+            &mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+            },
+        );
         assert_eq!(ended.unwrap(), Ended::Code(3));
         assert_eq!(lines, ["got x", "err"]);
     }
@@ -293,9 +345,10 @@ mod tests {
     #[test]
     fn a_line_without_end_comes_in_pieces() {
         let mut pieces = Vec::new();
-        let ended = stream(&mut sh("head -c 200000 /dev/zero; echo; echo x"), Vec::new(), None, &mut |line| {
-            pieces.push(line.len())
-        });
+        let ended =
+            stream(&mut sh("head -c 200000 /dev/zero; echo; echo x"), Vec::new(), None, &|| false, &mut |line| {
+                pieces.push(line.len())
+            });
         assert!(ended.unwrap().ok());
         assert_eq!(pieces, [65536, 65536, 65536, 3392, 1]);
     }
@@ -313,7 +366,7 @@ mod tests {
     fn a_time_limit_ends_the_whole_group() {
         let started = Instant::now();
         let limit = Some(Duration::from_millis(200));
-        let ended = stream(&mut sh("sleep 77.125 & sleep 77.125"), Vec::new(), limit, &mut |_| {}).unwrap();
+        let ended = stream(&mut sh("sleep 77.125 & sleep 77.125"), Vec::new(), limit, &|| false, &mut |_| {}).unwrap();
         assert_eq!(ended, Ended::TimedOut);
         assert!(started.elapsed() < Duration::from_secs(10));
     }

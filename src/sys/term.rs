@@ -15,6 +15,11 @@ pub fn stderr_is_terminal() -> bool {
 }
 
 /// Whether standard input is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
+}
+
+/// Whether standard input is a terminal.
 pub fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }

@@ -5,6 +5,8 @@ mod json;
 mod plain;
 mod style;
 pub mod table;
+mod tally;
+mod text;
 
 use std::io::Write;
 
@@ -85,7 +87,8 @@ impl Ui {
         match progress {
             "json" => Box::new(json::Json),
             "none" => Box::new(plain::Plain::new(self.style, -1)),
-            "bars" => Box::new(bars::Bars::new(self.style, self.verbosity)),
+            // What is drawn where there is no terminal is lost, warnings included.
+            "bars" if term::stderr_is_terminal() => Box::new(bars::Bars::new(self.style, self.verbosity)),
             "auto" if term::stderr_is_terminal() && self.verbosity == 0 => {
                 Box::new(bars::Bars::new(self.style, self.verbosity))
             }

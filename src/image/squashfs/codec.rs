@@ -68,7 +68,8 @@ impl Codec {
 }
 
 /// A compressor and its level, written `zstd:3` or `lz4`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Compression {
     /// Which compressor.
     pub codec: Codec,
@@ -85,6 +86,20 @@ impl Default for Compression {
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.codec.name(), self.level)
+    }
+}
+
+impl From<Compression> for String {
+    fn from(how: Compression) -> String {
+        how.to_string()
+    }
+}
+
+impl TryFrom<String> for Compression {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -1,5 +1,8 @@
 //! The command line as clap sees it. What was typed only; what it means is decided in the commands.
 
+mod build;
+mod runs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 #[derive(Debug, Parser)]
 #[command(name = "ovl", version, max_term_width = 100, disable_help_subcommand = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 runtime error, 2 a build failed, 4 usage, recipe or configuration error, 5 a check failed, 6 busy or locked, 7 environment unfit, 124 time limit, 130 interrupted; exec ends as its command ended."
+    after_help = "Exit codes: 0 done, 1 runtime error, 2 a build failed, 3 jobs submitted and not waited for, 4 usage, recipe or configuration error, 5 a check failed, 6 busy or locked, 7 environment unfit, 124 time limit, 130 interrupted; exec ends as its command ended."
 )]
 pub struct Cli {
     /// What every command takes.
@@ -38,7 +41,7 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build overlays from recipes
-    Build(Build),
+    Build(Box<Build>),
     /// Run a command with overlays
     Exec(Exec),
     /// Run a command with overlays, in short: ovl e A B -- CMD
@@ -55,11 +58,25 @@ pub enum Command {
     Rm(Rm),
     /// Bring the replaced version of an overlay back
     Rollback(Rollback),
-    /// Check recipes and report everything that is wrong with them
+    /// Check recipes, and what they depend on
     #[command(visible_alias = "lint")]
     Check(Check),
     /// Print the recipe that made an overlay
     Export(Export),
+    /// Show how builds are, here and on the cluster
+    Status(Status),
+    /// Show the log of a build
+    Logs(Logs),
+    /// Wait until a run is over, and end as it does
+    Wait(Wait),
+    /// Say in sentences why a build is as it is
+    Explain(Explain),
+    /// Cancel builds: their jobs, what needs them, their claims
+    Cancel(Cancel),
+    /// Try again what did not come to be
+    Retry(Retry),
+    /// List runs and how they went
+    History(History),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -71,73 +88,8 @@ pub enum Command {
     Internal(Internal),
 }
 
-/// `ovl build`
-#[derive(Debug, Args)]
-pub struct Build {
-    /// Overlays, as in samtools/1.22 (also samtools=1.22, samtools@1.22)
-    #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Build the only NAME from this recipe
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
-    /// Rebuild what is there already
-    #[arg(short, long)]
-    pub update: bool,
-    /// With --update: wait until nobody uses the overlay
-    #[arg(long, requires = "update")]
-    pub when_free: bool,
-    /// Do not wait for somebody else who builds the same overlay
-    #[arg(long)]
-    pub no_wait: bool,
-    /// Do not build missing dependencies
-    #[arg(long)]
-    pub no_deps: bool,
-    /// Say what would be built and why, do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Layer to write to: user, group, site or a path
-    #[arg(long, value_name = "LAYER")]
-    pub layer: Option<String>,
-    /// Answer a recipe's question: TEXT for the next one, or N=TEXT for the Nth (repeatable)
-    #[arg(long, value_name = "[N=]TEXT")]
-    pub answer: Vec<String>,
-    /// File with one answer per line
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub answers_file: Option<PathBuf>,
-    /// Longest time for one build, as in 30m
-    #[arg(long, value_name = "TIME")]
-    pub timeout: Option<String>,
-    /// Network that install() sees
-    #[arg(long, value_name = "NET")]
-    pub network: Option<NetworkArg>,
-    /// Where files gather while building: auto, dir or ext3
-    #[arg(long, value_name = "STAGE")]
-    pub stage: Option<String>,
-    /// Node-local directory to build in
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub scratch: Option<PathBuf>,
-    /// Compressor and level: zstd:3, lz4, gzip:9, xz
-    #[arg(long, value_name = "COMP")]
-    pub comp: Option<String>,
-    /// SquashFS block size, 4k to 1M
-    #[arg(long, value_name = "SIZE")]
-    pub block_size: Option<String>,
-    /// Keep the owners of files instead of making everything root's
-    #[arg(long)]
-    pub keep_owners: bool,
-    /// Keep the working directory of a failed build
-    #[arg(long)]
-    pub keep_failed: bool,
-    /// Threads for packing
-    #[arg(short, long, value_name = "N")]
-    pub jobs: Option<u32>,
-    /// How progress is told: auto, bars, plain, json, none
-    #[arg(long, value_name = "HOW")]
-    pub progress: Option<String>,
-    /// Print the results as JSON
-    #[arg(long)]
-    pub json: bool,
-}
+pub use build::{Asked, Build};
+pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 
 /// Networks.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -239,6 +191,9 @@ pub struct Avail {
     /// Show what each one is, and search in that too
     #[arg(short, long)]
     pub whatis: bool,
+    /// Show every name that a template makes, instead of one line for all
+    #[arg(short, long)]
+    pub expand: bool,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -271,9 +226,12 @@ pub struct Rollback {
 /// `ovl check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Recipe files, directories of recipes, or names
+    /// Recipe files, scripts with #DEP: lines, directories of recipes, or names
     #[arg(required = true, value_name = "RECIPE", value_hint = ValueHint::AnyPath)]
     pub recipes: Vec<String>,
+    /// Build the dependencies that are missing
+    #[arg(short, long)]
+    pub auto_install: bool,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
@@ -362,6 +320,27 @@ pub enum InternalAction {
         image: PathBuf,
         /// Where to mount it
         at: PathBuf,
+    },
+    /// Build one step of a run, in its job
+    Step {
+        /// The directory of the step
+        dir: PathBuf,
+        /// Which attempt
+        #[arg(long, default_value_t = 1)]
+        attempt: u32,
+    },
+    /// Wait for what a step needs of other runs
+    Await {
+        /// The directory of the step
+        dir: PathBuf,
+    },
+    /// Carry a run out that was planned with --detach
+    Drive {
+        /// The directory of the run
+        dir: PathBuf,
+        /// Stop at the first failure
+        #[arg(long)]
+        fail_fast: bool,
     },
     /// Write the manual pages into a directory
     Man {
