@@ -151,7 +151,7 @@ fn names() {
         ("hello", "'hello' is not a name: it needs a version, as in samtools/1.22"),
         ("hello/", "a part of it is empty"),
         ("/hello/1.0", "a part of it is empty"),
-        ("a/b/c/d", "it has more than three parts"),
+        ("a/b/c/d/e", "it has more than four parts"),
         ("../x/1", "'..' begins with '.'"),
         ("hello/..", "'..' begins with '.'"),
         ("hello/1.0;id", "';' cannot be part of it"),
@@ -228,7 +228,7 @@ fn places_that_cannot_be_written() {
         house.ovl_with(&[("OVL_LAYERS_USER", &layer)], &["list"]).ok();
     }
     let run = house.ovl_with(&[("OVL_DIRS_STATE", "/proc/x")], &["build", "hello/1.0"]).code(7);
-    run.says("no log can be kept: cannot create directory /proc/x").says("dirs.logs");
+    run.says("no record of the run can be kept: cannot create directory /proc/x").says("dirs.state");
     house.ovl(&["build", "-q", "hello/1.0"]).ok();
     house.ovl(&["export", "hello", "-o", "/nope/x"]).code(1).says("cannot create /nope/x: No such file");
     house.ovl(&["rm", "-y", "hello/1.0"]).ok();

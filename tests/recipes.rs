@@ -90,9 +90,11 @@ fn kinds_and_placeholders_are_values() {
     let bytes = fs::read(dir("tests/recipes/template-gencode")).unwrap();
     let spec = parse("t", &bytes).spec.unwrap();
     assert_eq!(spec.kind(&"salmon/1".parse().unwrap()), Kind::Data);
-    let (name, values) = &spec.placeholders[0].value;
-    assert_eq!((name.as_str(), &values[..]), ("gencode", &[Choice::Range(22, 47), Choice::One("49".into())][..]));
-    assert_eq!(spec.placeholders[1].value.1[2], Choice::Any);
+    let gencode = &spec.placeholders[0].value;
+    let range = Choice::Range { from: 22, to: 47, width: 0 };
+    assert_eq!((gencode.name.as_str(), gencode.sorted), ("gencode", true));
+    assert_eq!(gencode.choices, [range, Choice::One("49".into())]);
+    assert_eq!((&spec.placeholders[1].value.choices[2], spec.placeholders[1].value.sorted), (&Choice::Any, false));
     let plain = parse("t", b"install() { :; }").spec.unwrap();
     assert_eq!(plain.kind(&"a/b/1".parse().unwrap()), Kind::Data);
     assert_eq!(plain.kind(&"a/1".parse().unwrap()), Kind::App);

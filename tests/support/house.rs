@@ -10,9 +10,13 @@ use std::sync::OnceLock;
 /// The unprivileged user that root's test runs switch to; `tests/run` makes it.
 const USER: &str = "ovltest";
 
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
 /// A directory tree that is removed in the end.
 pub struct House {
     pub dir: PathBuf,
+    /// Variables that its commands get on top of the usual ones.
+    vars: std::sync::Mutex<std::collections::BTreeMap<String, String>>,
 }
 
 /// What a command left behind.
@@ -47,7 +51,9 @@ pub fn program() -> &'static Path {
             let temp = dir.join(format!("copy-{}", std::process::id()));
             std::fs::copy(built, &temp).unwrap();
             std::fs::set_permissions(&temp, std::fs::Permissions::from_mode(0o755)).unwrap();
-            std::fs::rename(&temp, &path).unwrap();
+            // Another test process may be faster: its copy is not replaced, as it may be running.
+            let _ = std::fs::hard_link(&temp, &path);
+            std::fs::remove_file(&temp).unwrap();
         }
         path
     })
@@ -59,7 +65,7 @@ impl House {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("ovl-house-{}-{number}", std::process::id()));
-        let house = House { dir };
+        let house = House { dir, vars: std::sync::Mutex::default() };
         for part in ["", "home", "scratch", "group", "site", "work"] {
             house.make(part);
         }
@@ -155,13 +161,27 @@ impl House {
         Run::of(output)
     }
 
+    /// Sets a variable for all commands of the house from now on.
+    pub fn set(&self, name: &str, value: impl Into<String>) {
+        self.vars.lock().unwrap().insert(name.to_owned(), value.into());
+    }
+
+    /// Puts a directory first on PATH for all commands of the house from now on.
+    pub fn put_on_path(&self, dir: &Path) {
+        let mut vars = self.vars.lock().unwrap();
+        let path = vars.get("PATH").map_or(PATH, String::as_str);
+        let path = format!("{}:{path}", dir.display());
+        vars.insert("PATH".to_owned(), path);
+    }
+
     /// A command in the house's environment, as the user.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.env_clear().current_dir(self.path("work")).stdin(Stdio::null());
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", self.path("home"));
+        command.env("PATH", PATH).env("HOME", self.path("home"));
         command.env("USER", USER).env("LANG", "C.UTF-8").env("TMPDIR", self.path("scratch"));
         command.env("OVL_SYSTEM_CONFIG", self.path("etc.yaml"));
+        command.envs(self.vars.lock().unwrap().iter());
         if let Some((uid, gid)) = user() {
             command.uid(uid).gid(gid);
         }

@@ -1,4 +1,6 @@
 //! What several topics' tests share.
 
 pub mod house;
+pub mod queue;
+pub mod slurm;
 pub mod tree;
