@@ -8,19 +8,15 @@
 
 use std::path::PathBuf;
 
-use ovl::exec::{Base, Invocation, Isolation, Mount, Network};
+use ovl::exec::{Base, Invocation, Mount, Network};
 
 fn main() {
     let mut args = std::env::args_os().skip(1);
     let mut invocation = Invocation {
-        base: Base::Dir("/".into()),
-        layers: Vec::new(),
-        mounts: Vec::new(),
-        isolation: Isolation { read_only: false, processes: false, network: Network::Host },
         scratch: std::env::temp_dir(),
         cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         env: std::env::vars_os().collect(),
-        argv: Vec::new(),
+        ..Invocation::default()
     };
     while let Some(flag) = args.next() {
         let mut value = || PathBuf::from(args.next().unwrap_or_default());

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::exec::environ::{self, LayerEnv};
-use crate::exec::{Base, Invocation, Isolation, Mount, Network};
+use crate::exec::{Invocation, Isolation, Mount, Network};
 use crate::model::name::Name;
 use crate::sys::{env, host};
 
@@ -54,7 +54,6 @@ impl Sandbox {
     /// The invocation that runs `argv` in it.
     pub fn invocation(&self, argv: Vec<OsString>) -> Invocation {
         Invocation {
-            base: Base::Dir("/".into()),
             layers: self.layers.clone(),
             mounts: self.mounts(),
             isolation: Isolation { read_only: true, processes: true, network: self.network },
@@ -62,6 +61,7 @@ impl Sandbox {
             cwd: TMP.into(),
             env: self.env(),
             argv,
+            ..Invocation::default()
         }
     }
 

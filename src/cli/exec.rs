@@ -47,15 +47,12 @@ pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context
         base: base(with.base.as_deref(), context)?,
         layers: stack.layers.into_iter().map(|(path, _)| path).collect(),
         mounts,
-        isolation: Isolation {
-            read_only: false,
-            processes: false,
-            network: with.network.map_or(Network::Host, network),
-        },
+        isolation: Isolation { network: with.network.map_or(Network::Host, network), ..Isolation::default() },
         scratch: scratch(&context.config),
         cwd: with.pwd.as_ref().map_or(cwd.clone(), |dir| cwd.join(dir)),
         env: environ::environment(&env::all(), with.cleanenv, &layer_env, &set),
         argv,
+        ..Invocation::default()
     };
     let choice = runtime::Choice::of(&context.config.runtime());
     let say = |line: &str| context.ui.say(&format!("note: {line}"));

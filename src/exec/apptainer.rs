@@ -218,7 +218,7 @@ fn joined(parts: &[&OsStr]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::{Base, Isolation};
+    use crate::exec::Isolation;
 
     const NEW: &str =
         "--no-eval  do not\n --no-mount strings 'bind-paths' to disable\n $ apptainer exec /tmp/debian.sif";
@@ -231,16 +231,15 @@ mod tests {
             writable,
         };
         Invocation {
-            base: Base::Dir("/".into()),
             layers: vec!["/l/a--1.sqf".into(), "/l/b--1.sqf".into()],
             mounts: vec![bind("/data/in put", "/in", false), bind("/w", "/opt", true)],
-            isolation: Isolation { read_only: false, processes: false, network: Network::Host },
             scratch: "/tmp".into(),
             cwd: "/work/x y".into(),
             env: [("A", "$(x) `y` \\ \"q\",z\nn"), ("HOME", "/home/u"), ("PATH", "/cnt/a/1/bin:/bin")]
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),
             argv: ["tool", "-x", "$(id)", ""].map(Into::into).into(),
+            ..Invocation::default()
         }
     }
 

@@ -5,13 +5,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A command with the file system it is to see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A command with the file system it is to see. The default is nothing but the host itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// What lies under everything.
     pub base: Base,
-    /// SquashFS images merged into one read-only tree, lowest first: later ones win.
+    /// Images merged into one read-only tree, lowest first: later ones win. SquashFS, ext3 or SIF, told by content.
     pub layers: Vec<PathBuf>,
+    /// An ext3 image that lies above everything and takes what is written.
+    pub writable: Option<PathBuf>,
+    /// Put the merged tree on scratch, also where it could be served.
+    pub unpack: bool,
+    /// Graphics processors the command is to see.
+    pub gpus: Gpus,
+    /// The command sees itself as root.
+    pub fakeroot: bool,
+    /// Flags for Apptainer or Singularity that ovl has no word for, as the user gave them.
+    pub flags: Vec<OsString>,
     /// Walked once, in order, after base and layers are in place.
     pub mounts: Vec<Mount>,
     /// What the command shares with the host.
@@ -32,8 +42,23 @@ pub struct Invocation {
 pub enum Base {
     /// A directory; `/` is the host itself.
     Dir(PathBuf),
-    /// A SquashFS image with a system in it.
+    /// An image (SquashFS or SIF) with a system in it.
     Image(PathBuf),
+}
+
+impl Default for Base {
+    fn default() -> Base {
+        Base::Dir("/".into())
+    }
+}
+
+/// Makes of graphics processors whose devices and driver libraries are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpus {
+    /// NVIDIA.
+    pub nvidia: bool,
+    /// AMD, through ROCm.
+    pub rocm: bool,
 }
 
 /// One step of furnishing the root.
@@ -61,7 +86,7 @@ pub enum Mount {
 }
 
 /// What is kept apart from the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
     /// The base and everything mounted in it is read-only unless a mount says otherwise.
     pub read_only: bool,
@@ -72,11 +97,12 @@ pub struct Isolation {
 }
 
 /// Networks a command may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     /// Only a loopback interface of its own.
     None,
     /// The host's.
+    #[default]
     Host,
 }

@@ -5,4 +5,4 @@ pub mod binds;
 pub mod environ;
 mod invocation;
 
-pub use invocation::{Base, Invocation, Isolation, Mount, Network};
+pub use invocation::{Base, Gpus, Invocation, Isolation, Mount, Network};

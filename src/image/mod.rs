@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod cache;
 pub mod error;
 pub mod ext;
+pub mod kind;
 pub mod nesting;
 pub mod source;
 pub mod squashfs;

@@ -1,9 +1,10 @@
 //! The native runtime: user namespaces, one FUSE server for all images, no root and no setuid helper.
-//! `server` opens the images and serves (or unpacks) them, `root` builds what the command sees, `init` keeps processes apart,
+//! `open` opens the images, `server` serves (or unpacks) them, `root` builds what the command sees, `init` keeps processes apart,
 //! `program` becomes the command, `trouble` says what a machine lacks and `probe` looks for it beforehand.
 
 mod files;
 mod init;
+mod open;
 mod points;
 mod probe;
 mod program;

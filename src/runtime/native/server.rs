@@ -5,29 +5,23 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HOST_PLACES, trouble, unpacked};
-use crate::exec::{Base, Invocation, Mount};
-use crate::image::ImageError;
-use crate::image::squashfs::read::{Caches, DATA_CACHE, Image};
+use super::{open, trouble, unpacked};
+use crate::exec::{Base, Invocation};
 use crate::runtime::error::{Report, Result, RuntimeError};
 use crate::runtime::fuse::{Answers, serve};
-use crate::runtime::tree::layer::{DIR, Layer, SYMLINK};
-use crate::runtime::tree::memory::Memory;
-use crate::runtime::tree::{ImageLayer, ROOT, Tree};
+use crate::runtime::tree::layer::{DIR, SYMLINK};
+use crate::runtime::tree::{ROOT, Tree};
 use crate::sys::mount::What;
 use crate::sys::userns::Refusal;
 use crate::sys::{env, fork, fs, host, pass};
 
 /// Threads that answer requests.
 const MOST_THREADS: usize = 4;
-/// Images are opened by several threads from this many on: on network file systems each costs a round trip or two.
-const MANY: usize = 16;
 
 /// The other end of a server.
 pub struct Server {
@@ -136,7 +130,7 @@ fn absolute(invocation: &Invocation) -> Invocation {
 
 /// The server's life.
 fn run(socket: &OwnedFd, invocation: &Invocation) {
-    let tree = open_all(invocation).and_then(|tree| Ok((top(&tree)?, tree)));
+    let tree = open::all(invocation).and_then(|tree| Ok((top(&tree)?, tree)));
     let (word, tree) = match tree {
         Ok((names, tree)) => (Word::Ready(names), Some(tree)),
         Err(error) => (Word::Failed(error.report()), None),
@@ -155,81 +149,4 @@ fn top(tree: &Tree) -> Result<Vec<(OsString, bool, bool)>> {
         (OsString::from_vec(entry.name.clone()), entry.kind == DIR, entry.kind == SYMLINK)
     };
     Ok(listing.iter().map(entry).collect())
-}
-
-/// Opens every image and merges them; under a base image also the mount points it lacks.
-fn open_all(invocation: &Invocation) -> Result<Tree> {
-    let mut paths: Vec<&PathBuf> = Vec::with_capacity(invocation.layers.len() + 1);
-    if let Base::Image(path) = &invocation.base {
-        paths.push(path);
-    }
-    paths.extend(&invocation.layers);
-    let caches = Caches::new(DATA_CACHE);
-    let crew = if paths.len() < MANY { 1 } else { 8 };
-    let size = paths.len().div_ceil(crew).max(1);
-    let (first, others) = paths.split_at(size.min(paths.len()));
-    let open = &|group: &[&PathBuf]| group.iter().map(|path| open_one(path, &caches)).collect::<Vec<_>>();
-    let opened: Vec<Result<ImageLayer>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = others.chunks(size).map(|group| scope.spawn(move || open(group))).collect();
-        let mut opened = open(first);
-        for handle in handles {
-            opened.extend(handle.join().unwrap_or_default());
-        }
-        opened
-    });
-    if opened.len() != paths.len() {
-        return Err(RuntimeError::Impossible("not all images could be opened".into()));
-    }
-    let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(opened.len() + 1);
-    for layer in opened {
-        layers.push(Box::new(layer?));
-    }
-    let failed = |source: ImageError| RuntimeError::Image { path: paths[0].clone(), source };
-    let tree = Tree::new(layers).map_err(failed)?;
-    let Some(points) = mount_points(invocation, &tree).map_err(failed)? else { return Ok(tree) };
-    let mut layers = tree.into_layers();
-    layers.insert(0, Box::new(points));
-    Tree::new(layers).map_err(failed)
-}
-
-fn open_one(path: &Path, caches: &Arc<Caches>) -> Result<ImageLayer> {
-    let file: File = fs::open(path)?;
-    pass::mark_used(&file);
-    let image = Image::open_sharing(file, 0, caches.clone());
-    image.map(ImageLayer).map_err(|source| RuntimeError::Image { path: path.to_owned(), source })
-}
-
-/// Directories and empty files for everything that will be mounted in the merged tree; where the images have them,
-/// theirs win. None: nothing will be.
-fn mount_points(invocation: &Invocation, tree: &Tree) -> Result<Option<Memory>, ImageError> {
-    let mut points = Memory::default();
-    let mut any = false;
-    let whole = matches!(invocation.base, Base::Image(_));
-    if whole {
-        for place in HOST_PLACES {
-            points.dir(&tree.resolve(place.as_bytes())?);
-            any = true;
-        }
-    }
-    let top = tree.list(ROOT)?;
-    for mount in &invocation.mounts {
-        let (Mount::Tmpfs { target, .. } | Mount::Bind { target, .. }) = mount;
-        // Over a directory as base, only what the images bring at the top comes from the tree.
-        let first = target.components().nth(1).map(|part| part.as_os_str().as_bytes());
-        if !whole && !top.iter().any(|entry| Some(entry.name.as_slice()) == first) {
-            continue;
-        }
-        let place = tree.resolve(target.as_os_str().as_bytes())?;
-        let file = match mount {
-            Mount::Bind { source, .. } => fs::metadata(source).is_ok_and(|meta| !meta.is_dir()),
-            Mount::Tmpfs { .. } => false,
-        };
-        any = true;
-        if file {
-            points.file(&place, b"");
-        } else {
-            points.dir(&place);
-        }
-    }
-    Ok(any.then_some(points))
 }
