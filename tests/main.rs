@@ -25,6 +25,7 @@ mod reading;
 mod recipes;
 mod running;
 mod runtime;
+mod sessions;
 mod shipped;
 mod slurm;
 mod support;

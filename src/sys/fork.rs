@@ -46,8 +46,8 @@ pub fn fork() -> io::Result<Side> {
 }
 
 /// Runs `work` in a process that belongs to nobody: not a child of the caller, no terminal, no standard streams, no
-/// signal but SIGKILL, no open file but `keep`, working directory `/`. It ends when `work` returns.
-pub fn detached(keep: OwnedFd, work: impl FnOnce(OwnedFd)) -> io::Result<()> {
+/// signal but SIGKILL, no open files but those of `keep`, working directory `/`. It ends when `work` returns.
+pub fn detached(keep: Vec<OwnedFd>, work: impl FnOnce(Vec<OwnedFd>)) -> io::Result<()> {
     match fork()? {
         Side::Parent(child) => {
             drop(keep);
@@ -66,28 +66,35 @@ pub fn detached(keep: OwnedFd, work: impl FnOnce(OwnedFd)) -> io::Result<()> {
                 let _ = nix::unistd::dup2_stdout(&null);
                 let _ = nix::unistd::dup2_stderr(&null);
             }
-            close_all_but(keep.as_raw_fd());
+            close_all_but(&keep);
             work(keep);
             end_now(0)
         }
     }
 }
 
-/// Closes every descriptor from 3 on but one; for a process that will use none of its owned files any more.
-fn close_all_but(keep: RawFd) {
+/// Closes every descriptor from 3 on but these; for a process that will use none of its owned files any more.
+fn close_all_but(keep: &[OwnedFd]) {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd > 2).collect();
+    kept.sort_unstable();
     let close_range = |first: u32, last: u32| {
         // SAFETY: closing descriptors touches no memory; in this process nothing else will use them.
         first > last || unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0
     };
-    let keep = keep.unsigned_abs();
-    if close_range(3, keep.saturating_sub(1)) && close_range(keep.max(2) + 1, u32::MAX) {
+    let mut first = 3;
+    let closed = kept.iter().all(|&fd| {
+        let done = close_range(first, fd - 1);
+        first = fd + 1;
+        done
+    });
+    if closed && close_range(first, u32::MAX) {
         return;
     }
     // Before Linux 5.9.
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<u32> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|&fd| fd > 2).collect();
-    for fd in open.into_iter().filter(|&fd| fd != keep) {
+    for fd in open.into_iter().filter(|fd| !kept.contains(fd)) {
         // SAFETY: as above; the listing's own descriptor is closed already, which close reports and we ignore.
         unsafe { libc::close(fd as RawFd) };
     }

@@ -10,6 +10,7 @@ pub mod fork;
 pub mod fs;
 pub mod host;
 pub mod lock;
+pub mod meet;
 pub mod mount;
 pub mod owner;
 pub mod pass;

@@ -15,16 +15,18 @@ use nix::sys::socket::{
 
 /// Longest message in bytes.
 pub const LONGEST: usize = 128 << 10;
+/// Most descriptors with one message.
+pub const MOST_FILES: usize = 2;
 
 /// Two connected sockets that keep message boundaries; both close on exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Sends one message, with a descriptor if given. A peer that is gone is an error, never a signal.
-pub fn send(socket: &OwnedFd, message: &[u8], file: Option<&File>) -> io::Result<()> {
+/// Sends one message, with descriptors (at most [`MOST_FILES`]). A peer that is gone is an error, never a signal.
+pub fn send(socket: &OwnedFd, message: &[u8], files: &[&File]) -> io::Result<()> {
     let data = [IoSlice::new(message)];
-    let fds: Vec<RawFd> = file.iter().map(|file| file.as_raw_fd()).collect();
+    let fds: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let control: &[ControlMessage] = if fds.is_empty() { &[] } else { &rights };
     loop {
@@ -35,31 +37,31 @@ pub fn send(socket: &OwnedFd, message: &[u8], file: Option<&File>) -> io::Result
     }
 }
 
-/// Receives one message and the descriptor that came with it; an empty message means that the peer is gone.
-pub fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<File>)> {
+/// Receives one message and the descriptors that came with it; an empty message means that the peer is gone.
+pub fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<File>)> {
     let mut buffer = vec![0; LONGEST];
-    let mut control = nix::cmsg_space!(RawFd);
-    let (length, file) = loop {
+    let mut control = nix::cmsg_space!([RawFd; MOST_FILES]);
+    let (length, files) = loop {
         let mut data = [IoSliceMut::new(&mut buffer)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
             Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
             Ok(message) => {
-                let mut file = None;
+                let mut files = Vec::new();
                 for part in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(fds) = part {
                         for fd in fds {
                             // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
-                            file = Some(unsafe { File::from_raw_fd(fd) });
+                            files.push(unsafe { File::from_raw_fd(fd) });
                         }
                     }
                 }
-                break (message.bytes, file);
+                break (message.bytes, files);
             }
         }
     };
     buffer.truncate(length);
-    Ok((buffer, file))
+    Ok((buffer, files))
 }
 
 /// Marks an image as in use for as long as the file, or a copy of it in another process, is open: an open file
@@ -112,15 +114,15 @@ mod tests {
         let (here, there) = pair().unwrap();
         let mut file = memory_file(b"content").unwrap();
         file.rewind().unwrap();
-        send(&here, b"look", Some(&file)).unwrap();
-        send(&here, b"again", None).unwrap();
+        send(&here, b"look", &[&file]).unwrap();
+        send(&here, b"again", &[]).unwrap();
         drop(here);
-        let (message, passed) = receive(&there).unwrap();
+        let (message, mut passed) = receive(&there).unwrap();
         let mut text = String::new();
-        passed.unwrap().read_to_string(&mut text).unwrap();
+        passed.remove(0).read_to_string(&mut text).unwrap();
         assert_eq!((message.as_slice(), text.as_str()), (&b"look"[..], "content"));
         let (message, passed) = receive(&there).unwrap();
-        assert!(message == b"again" && passed.is_none());
+        assert!(message == b"again" && passed.is_empty());
         assert!(receive(&there).unwrap().0.is_empty(), "a peer that is gone says nothing");
     }
 
@@ -128,7 +130,7 @@ mod tests {
     fn a_peer_that_is_gone_is_an_error() {
         let (here, there) = pair().unwrap();
         drop(there);
-        assert!(send(&here, b"hello?", None).is_err());
+        assert!(send(&here, b"hello?", &[]).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Something the kernel refused.
@@ -70,6 +70,13 @@ pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
         loopback_up().map_err(Refusal::new("bring the loopback interface up"))?;
     }
     Ok(())
+}
+
+/// Moves this single-threaded process into the user and the mount namespace that these files (of `/proc/PID/ns`) stand
+/// for. Only whoever made the user namespace may do that. The working directory is the root afterwards.
+pub fn join(user: &fs::File, mounts: &fs::File) -> Result<(), Refusal> {
+    setns(user, CloneFlags::CLONE_NEWUSER).map_err(Refusal::new("join the user namespace of a running session"))?;
+    setns(mounts, CloneFlags::CLONE_NEWNS).map_err(Refusal::new("join the mount namespace of a running session"))
 }
 
 /// Brings `lo` up; the kernel then gives it 127.0.0.1 by itself.

@@ -37,9 +37,17 @@ pub struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// From a server that is opening the images; the caller has entered its user namespace.
-    pub fn new(server: Server, tell: Tell<'a>) -> Files<'a> {
-        Files { server, device: Server::device(), unpacked: false, tell }
+    /// From a server that is opening the images; the caller has entered its user namespace. With `unpack` they are
+    /// unpacked also where they could be served.
+    pub fn new(server: Server, unpack: bool, tell: Tell<'a>) -> Files<'a> {
+        let asked = || RuntimeError::Impossible("as asked".into());
+        let device = if unpack { Err(asked()) } else { Server::device() };
+        Files { server, device, unpacked: false, tell }
+    }
+
+    /// The server.
+    pub fn into_server(self) -> Server {
+        self.server
     }
 
     /// Waits until all images are open; the names in the top directory of the merged tree.

@@ -64,7 +64,7 @@ fn listen(socket: &OwnedFd, init: Pid, signals: &Signals) -> Option<Word> {
 
 fn tell(socket: &OwnedFd, word: &Word) {
     if let Ok(message) = serde_json::to_vec(word) {
-        let _ = pass::send(socket, &message, None);
+        let _ = pass::send(socket, &message, &[]);
     }
 }
 
@@ -80,7 +80,7 @@ fn inside(
     if fork::hung_up(socket) {
         fork::end_now(1);
     }
-    root::build(invocation, server, say)?;
+    drop(root::build(invocation, server, say)?);
     confine()?;
     let main = match fork::fork().map_err(Refusal::new("start the command"))? {
         Side::Child => {

@@ -1,5 +1,5 @@
 //! The native runtime: user namespaces, one FUSE server for all images, no root and no setuid helper.
-//! `open` opens the images, `server` serves (or unpacks) them, `root` builds what the command sees, `init` keeps processes apart,
+//! `session` joins what stands already; `open` opens the images, `server` serves (or unpacks) them, `root` builds what the command sees, `init` keeps processes apart,
 //! `program` becomes the command, `trouble` says what a machine lacks and `probe` looks for it beforehand.
 
 mod files;
@@ -11,6 +11,7 @@ mod program;
 mod root;
 pub(super) mod sandbox;
 mod server;
+mod session;
 mod trouble;
 mod unpacked;
 
@@ -20,6 +21,7 @@ use std::path::Path;
 use files::Tell;
 pub use probe::{Capabilities, Finding, probe};
 pub use sandbox::{command_for, sandbox_main};
+use session::Entry;
 pub(super) use trouble::namespaces as refused;
 
 use super::error::{Result, RuntimeError};
@@ -43,7 +45,19 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
         confine()?;
         return program::run(invocation);
     }
-    let server = if has_tree(invocation) { Some(server::Server::start(invocation)?) } else { None };
+    let mut server = None;
+    if has_tree(invocation) {
+        let door = match session::key(invocation).map(|key| session::enter(&key)).transpose()? {
+            Some(Entry::Joined) => {
+                program::enter_directory(&invocation.cwd)?;
+                confine()?;
+                return program::run(invocation);
+            }
+            Some(Entry::Alone(door)) => door,
+            None => None,
+        };
+        server = Some(server::Server::start(invocation, door)?);
+    }
     let kinds = userns::Kinds {
         processes: invocation.isolation.processes,
         network: invocation.isolation.network == Network::None,
@@ -52,7 +66,9 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
     if kinds.processes {
         return init::run(invocation, server, tell);
     }
-    root::build(invocation, server, tell)?;
+    let server = root::build(invocation, server, tell)?;
+    // Others may come in now; should that fail they do without.
+    let _ = server.map(|server| server.open_door());
     confine()?;
     program::run(invocation)
 }

@@ -69,7 +69,7 @@ pub fn probe() -> Capabilities {
         Ok(Side::Child) => {
             drop(here);
             let message = serde_json::to_vec(&try_all()).unwrap_or_default();
-            let _ = pass::send(&there, &message, None);
+            let _ = pass::send(&there, &message, &[]);
             fork::end_now(0)
         }
         Ok(Side::Parent(child)) => {

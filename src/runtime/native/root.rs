@@ -37,13 +37,13 @@ fn open_sources(invocation: &Invocation) -> Result<Sources> {
     Ok(sources)
 }
 
-/// Builds the root and enters it and the working directory. The server's end is closed with it.
-pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Result<()> {
+/// Builds the root and enters it and the working directory. Gives the server back.
+pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Result<Option<Server>> {
     mount::only_receive()?;
     let sources = open_sources(invocation)?;
     let host = Host { root: mount::place(Path::new("/"))?, proc: mount::place(Path::new("/proc"))? };
     let isolation = invocation.isolation;
-    let mut files = server.map(|server| Files::new(server, tell));
+    let mut files = server.map(|server| Files::new(server, invocation.unpack, tell));
     let mut points = Points::default();
     let mut bound = Vec::new();
     let pivoted;
@@ -101,7 +101,8 @@ pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Res
     if pivoted {
         mount::leave_old_root(&host.root)?;
     }
-    super::program::enter_directory(&invocation.cwd)
+    super::program::enter_directory(&invocation.cwd)?;
+    Ok(files.map(Files::into_server))
 }
 
 /// Mounts a new root at a stage; says where.

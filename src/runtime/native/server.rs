@@ -7,15 +7,17 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{open, trouble, unpacked};
+use super::{open, session, trouble, unpacked};
 use crate::exec::{Base, Invocation};
 use crate::runtime::error::{Report, Result, RuntimeError};
 use crate::runtime::fuse::{Answers, serve};
 use crate::runtime::tree::layer::{DIR, SYMLINK};
 use crate::runtime::tree::{ROOT, Tree};
+use crate::sys::meet::Door;
 use crate::sys::mount::What;
 use crate::sys::userns::Refusal;
 use crate::sys::{env, fork, fs, host, pass};
@@ -45,16 +47,23 @@ impl Word {
     /// Says it.
     pub fn send(&self, socket: &OwnedFd) -> Result<()> {
         let message = serde_json::to_vec(self).map_err(Refusal::new("write a message down"))?;
-        Ok(pass::send(socket, &message, None).map_err(Refusal::new("speak to the command's process"))?)
+        Ok(pass::send(socket, &message, &[]).map_err(Refusal::new("speak to the command's process"))?)
     }
 }
 
 impl Server {
-    /// Starts it; the images are opened while the caller goes on.
-    pub fn start(invocation: &Invocation) -> Result<Server> {
+    /// Starts it; the images are opened while the caller goes on. Later commands come in by the door.
+    pub fn start(invocation: &Invocation, door: Option<Door>) -> Result<Server> {
         let invocation = &absolute(invocation);
         let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
-        fork::detached(there, |socket| run(&socket, invocation)).map_err(Refusal::new("start the file server"))?;
+        let keep = std::iter::once(there).chain(door.map(OwnedFd::from)).collect();
+        let life = |kept: Vec<OwnedFd>| {
+            let mut kept = kept.into_iter();
+            if let Some(socket) = kept.next() {
+                run(&Arc::new(socket), kept.next().map(Door::from), invocation);
+            }
+        };
+        fork::detached(keep, life).map_err(Refusal::new("start the file server"))?;
         Ok(Server { socket: here })
     }
 
@@ -92,13 +101,18 @@ impl Server {
 
     /// Asks for the tree on scratch instead of a file system.
     pub fn ask_to_unpack(&self) -> Result<()> {
-        Ok(pass::send(&self.socket, b"unpack", None).map_err(Refusal::new("ask for the files to be unpacked"))?)
+        Ok(pass::send(&self.socket, b"unpack", &[]).map_err(Refusal::new("ask for the files to be unpacked"))?)
     }
 
     /// Gives what was unpacked up as soon as the watch says so (None: as soon as nobody has it mounted) and this
     /// value is dropped.
     pub fn give_watch(&self, watch: Option<&File>) -> std::io::Result<()> {
-        pass::send(&self.socket, b"watch", watch)
+        pass::send(&self.socket, b"watch", watch.as_slice())
+    }
+
+    /// Says that the root stands: others may come in.
+    pub fn open_door(&self) -> std::io::Result<()> {
+        pass::send(&self.socket, session::STANDS, &[])
     }
 
     /// Opens the device; it belongs to the user namespace in which it was opened.
@@ -109,7 +123,7 @@ impl Server {
     /// Lets the server answer for what was mounted with the device. It has to be given away before the tree is
     /// touched: should the server die, a copy left here would make the kernel wait for an answer for ever.
     pub fn serve(&self, device: File) -> Result<()> {
-        pass::send(&self.socket, b"serve", Some(&device))
+        pass::send(&self.socket, b"serve", &[&device])
             .map_err(|error| Refusal::new("hand the file system to its server")(error).into())
     }
 }
@@ -129,7 +143,7 @@ fn absolute(invocation: &Invocation) -> Invocation {
 }
 
 /// The server's life.
-fn run(socket: &OwnedFd, invocation: &Invocation) {
+fn run(socket: &Arc<OwnedFd>, door: Option<Door>, invocation: &Invocation) {
     let tree = open::all(invocation).and_then(|tree| Ok((top(&tree)?, tree)));
     let (word, tree) = match tree {
         Ok((names, tree)) => (Word::Ready(names), Some(tree)),
@@ -137,10 +151,22 @@ fn run(socket: &OwnedFd, invocation: &Invocation) {
     };
     let (Ok(()), Some(tree)) = (word.send(socket), tree) else { return };
     match pass::receive(socket) {
-        Ok((_, Some(device))) => serve(&device, &Answers::new(tree, host::ids()), MOST_THREADS),
-        Ok((word, None)) if word == b"unpack" => unpacked::serve(socket, &tree, invocation),
-        _ => {}
+        Ok((word, _)) if word == b"unpack" => unpacked::serve(socket, door, &tree, invocation),
+        Ok((_, files)) => {
+            let Some(device) = files.first() else { return };
+            let_in(socket, door);
+            serve(device, &Answers::new(tree, host::ids()), MOST_THREADS);
+        }
+        Err(_) => {}
     }
+}
+
+/// Lets others in as soon as the founder's root stands, on a thread that ends with this process at the latest.
+pub fn let_in(socket: &Arc<OwnedFd>, door: Option<Door>) {
+    let Some(door) = door else { return };
+    let socket = socket.clone();
+    // Without the thread there is no door, and nobody needs one.
+    let _ = std::thread::Builder::new().stack_size(128 << 10).spawn(move || session::host(&socket, &door));
 }
 
 fn top(tree: &Tree) -> Result<Vec<(OsString, bool, bool)>> {

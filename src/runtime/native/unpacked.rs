@@ -2,15 +2,17 @@
 //! namespace has ended, however that ended, and removes what it has written.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::Word;
+use super::server::{Word, let_in};
 use super::skipped;
 use crate::exec::{Base, Invocation};
 use crate::model::units::show_size;
 use crate::runtime::error::{Result, RuntimeError};
 use crate::runtime::tree::Tree;
 use crate::runtime::unpack::Plan;
+use crate::sys::meet::Door;
 use crate::sys::workdir::{self, WorkDir};
 use crate::sys::{fork, fs, pass, watch};
 
@@ -21,7 +23,7 @@ const THREADS: usize = 4;
 const LEASE: Duration = Duration::from_secs(120);
 
 /// Unpacks for whoever is at the other end of the socket.
-pub fn serve(socket: &OwnedFd, tree: &Tree, invocation: &Invocation) {
+pub fn serve(socket: &Arc<OwnedFd>, door: Option<Door>, tree: &Tree, invocation: &Invocation) {
     let work = match unpack(socket, tree, invocation) {
         Ok(work) => work,
         Err(error) => {
@@ -33,7 +35,8 @@ pub fn serve(socket: &OwnedFd, tree: &Tree, invocation: &Invocation) {
         return;
     }
     // Closed once the root is put together, or with a caller that has ended before.
-    let watched = pass::receive(socket).ok().and_then(|(_, watch)| watch);
+    let watched = pass::receive(socket).ok().and_then(|(_, files)| files.into_iter().next());
+    let_in(socket, door);
     let _ = watch::hang_up(socket);
     if let Some(watched) = watched {
         let _ = watch::unmounted(&watched);
