@@ -26,4 +26,4 @@ pub use error::BuildError;
 pub use one::build;
 pub use prepare::{Ask, Prepared, heal, prepare, stale_now};
 pub use request::{Done, Options, Outcome, Request};
-pub use step::{Stamp, Step, StepDep, Stop};
+pub use step::{LookUp, Stamp, Step, StepDep, Stop};

@@ -164,8 +164,15 @@ fn claim_target(
         }
         // Looking on costs a file server little; trying to claim costs it several writes, so only when it may succeed.
         let mut wait = Duration::from_millis(50);
+        let mut asked = Instant::now();
+        // A scheduler is asked seldom: what its job does shows in the claim itself.
         loop {
             pause(step, wait)?;
+            if let Some(look_up) = step.look_up.0.filter(|_| owner.is_queued() && asked.elapsed() > config.lease() / 2)
+            {
+                look_up(target, config);
+                asked = Instant::now();
+            }
             if claim::holder(target, clock::system(), config.lease())?.is_none_or(|now| now != owner) {
                 break;
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::BuildError;
 use super::plan::{self, Item, Recipe};
 use super::request::Request;
-use super::step::{Frozen, Stamp, Step, StepDep, Stop};
+use super::step::{Frozen, LookUp, Stamp, Step, StepDep, Stop};
 use crate::config::Config;
 use crate::model::meta::Why;
 use crate::model::name::Name;
@@ -233,6 +233,7 @@ impl Prepared {
             answers,
             ticket: None,
             stop: Stop::default(),
+            look_up: LookUp::default(),
             ncpus: None,
             mem: None,
         })

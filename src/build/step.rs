@@ -42,6 +42,20 @@ impl PartialEq for Stop {
 
 impl Eq for Stop {}
 
+/// Asks, while the claim of a queued step is waited for, whether its job is still to come, and removes the claim of one
+/// that is not: nobody else would notice a job that its scheduler has lost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LookUp(pub Option<fn(&Path, &Config)>);
+
+/// It is no part of what a step is.
+impl PartialEq for LookUp {
+    fn eq(&self, _: &LookUp) -> bool {
+        true
+    }
+}
+
+impl Eq for LookUp {}
+
 /// What tells one published image from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp(u64, i64, i64);
@@ -102,6 +116,9 @@ pub struct Step {
     /// Ends it before its time.
     #[serde(skip)]
     pub stop: Stop,
+    /// Looks after the claim it waits for.
+    #[serde(skip)]
+    pub look_up: LookUp,
     /// CPUs it may use; None: the configuration's default.
     #[serde(skip)]
     pub ncpus: Option<u32>,

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::dir::{Dir, Lock, RunError};
+use super::join;
 use super::journal::{self, Journal};
 use super::local::{self, Outcome};
 use super::queue::Queue;
@@ -14,7 +15,7 @@ use super::record;
 use super::script;
 use super::status::{self, Class, State, Status};
 use super::submit::{SubmitError, Submitter};
-use crate::build::{BuildError, Done, Step, Stop};
+use crate::build::{BuildError, Done, LookUp, Step, Stop};
 use crate::config::Config;
 use crate::model::event::{Event, Listener};
 use crate::model::name::Name;
@@ -320,7 +321,8 @@ impl Drive<'_> {
     }
 
     fn build(&self, step: usize, stop: Stop) -> Result<Done, BuildError> {
-        let mut frozen = Step { stop, ..self.steps[step].clone() };
+        let look_up = LookUp(Some(join::look_again));
+        let mut frozen = Step { stop, look_up, ..self.steps[step].clone() };
         if let Some(weight) = self.weights.get(step) {
             frozen.ncpus = Some(weight.ncpus);
         }

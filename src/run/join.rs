@@ -1,6 +1,7 @@
 //! Finding who builds a target already: its claim names a job, and one query for each scheduler tells which are alive.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use super::dir;
@@ -36,16 +37,31 @@ pub fn among(
     at_hand: Option<Scheduler>,
     config: &Config,
 ) -> Result<BTreeMap<usize, (Ticket, String)>, PathError> {
+    let targets: Vec<&Path> = plan.steps.iter().map(|step| step.target.as_path()).collect();
+    let mut joined = judge(&targets, config)?;
+    joined.retain(|_, (ticket, _)| at_hand == Some(ticket.scheduler));
+    Ok(joined.into_iter().map(|(index, (ticket, who))| (plan.steps[index].index, (ticket, who))).collect())
+}
+
+/// Removes the claim of a queued step on this target if its job is over or gone. What cannot be found out is tried again
+/// by whoever waits.
+pub fn look_again(target: &Path, config: &Config) {
+    let _ = judge(&[target], config);
+}
+
+/// Which of the targets somebody's job builds, by their place in the list; removes the queued claims of jobs that are
+/// over or gone.
+fn judge(targets: &[&Path], config: &Config) -> Result<BTreeMap<usize, (Ticket, String)>, PathError> {
     let mut held: BTreeMap<Scheduler, Vec<(usize, Ticket, Owner)>> = BTreeMap::new();
     let mut stale = BTreeSet::new();
-    for step in &plan.steps {
-        let holder = claim::holder(&step.target, clock::system(), config.lease())?;
+    for (index, target) in targets.iter().enumerate() {
+        let holder = claim::holder(target, clock::system(), config.lease())?;
         // The process that had it may be gone with its node, and its job wait to begin again.
-        let lost = if holder.is_none() { claim::read(&claim::path_for(&step.target))? } else { None };
-        stale.extend(lost.is_some().then_some(step.index));
+        let lost = if holder.is_none() { claim::read(&claim::path_for(target))? } else { None };
+        stale.extend(lost.is_some().then_some(index));
         let Some(owner) = holder.or(lost.filter(|owner| !owner.is_queued())) else { continue };
         if let Some(ticket) = owner.ticket.clone().filter(|ticket| ticket.job.is_plain()) {
-            held.entry(ticket.scheduler).or_default().push((step.index, ticket, owner));
+            held.entry(ticket.scheduler).or_default().push((index, ticket, owner));
         }
     }
     let mut joined = BTreeMap::new();
@@ -57,17 +73,18 @@ pub fn among(
         let ids: Vec<JobId> = claims.iter().map(|(_, ticket, _)| ticket.job.clone()).collect();
         let views = queue.look(&ids);
         for (index, ticket, owner) in claims {
-            let target = &plan.steps[index].target;
-            let gone = match views.jobs.get(&ticket.job) {
+            let target = targets[index];
+            let view = views.jobs.get(&ticket.job);
+            let over = view.is_some_and(|view| matches!(view.state, JobState::Ended(_)));
+            let gone = match view {
                 Some(view) if stale.contains(&index) => !matches!(view.state, JobState::Pending | JobState::Held),
                 None if stale.contains(&index) => true,
-                Some(view) => matches!(view.state, JobState::Ended(_)),
+                Some(_) => over,
                 None => views.trouble.is_none() && (owner.user == host::user() || is_old(target)),
             };
-            let over = views.jobs.get(&ticket.job).is_some_and(|view| matches!(view.state, JobState::Ended(_)));
             if gone && (owner.is_queued() || over) {
                 claim::release(target, config.lease(), &ticket)?;
-            } else if !gone && at_hand == Some(scheduler) {
+            } else if !gone {
                 joined.insert(index, (ticket, owner.to_string()));
             }
         }
@@ -94,7 +111,7 @@ pub fn differing(steps: &[Step]) -> Vec<String> {
     steps.iter().filter_map(told).collect()
 }
 
-fn is_old(target: &std::path::Path) -> bool {
+fn is_old(target: &Path) -> bool {
     let claim = fs::metadata_if_exists(&claim::path_for(target)).ok().flatten();
     let written = claim.and_then(|meta| meta.modified().ok());
     written.and_then(|written| clock::system().duration_since(written).ok()).is_some_and(|age| age > HIDDEN)

@@ -16,6 +16,7 @@ for_each_scheduler!(
     a_build_inside_of_a_job_builds_there,
     one_query_for_a_status,
     a_job_taken_away_by_hand,
+    waiting_for_a_job_that_goes_away,
 );
 
 fn a_diamond_of_local_and_queued_steps(site: &Site) {
@@ -235,5 +236,27 @@ fn a_job_taken_away_by_hand(site: &Site) {
     assert!(!status.contains("waiting") && !status.contains("unknown") && !status.contains("done"), "{status}");
     site.house.ovl(&["retry", "--wait"]).ok();
     site.built("abcd");
+    site.settled();
+}
+
+fn waiting_for_a_job_that_goes_away(site: &Site) {
+    site.house.set("OVL_BUILD_LEASE", "5s");
+    site.queue.inject("stall", "");
+    site.recipe("a", "#SBATCH -c 1", &[], "");
+    site.submit(&["a"]).code(3);
+    let mut waiting = site.house.start(&["build", "--no-submit", "a/1"]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits for the job");
+    // Out of the queue, and nobody tells ovl.
+    let command = match site.kind {
+        Kind::Pbs => "qdel 1",
+        Kind::Lsf => "bkill 1",
+        Kind::HtCondor => "condor_rm 1",
+    };
+    crate::support::queue::shell(&site.house, command).ok();
+    let run = crate::support::house::Run::of(waiting.wait_with_output().unwrap()).ok();
+    assert!(run.stderr.contains("the build of"), "{run:#?}");
+    site.built("a");
+    site.queue.relent("stall");
     site.settled();
 }
