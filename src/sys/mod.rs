@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod cpus;
 pub mod digest;
 pub mod dirfd;
 pub mod env;

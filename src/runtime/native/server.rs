@@ -20,10 +20,10 @@ use crate::runtime::tree::{ROOT, Tree};
 use crate::sys::meet::Door;
 use crate::sys::mount::What;
 use crate::sys::userns::Refusal;
-use crate::sys::{env, fork, fs, host, pass};
+use crate::sys::{cpus, env, fork, fs, host, pass};
 
-/// Threads that answer requests.
-const MOST_THREADS: usize = 4;
+/// Threads that answer requests: one for each processor, within these.
+const THREADS: std::ops::RangeInclusive<usize> = 2..=16;
 
 /// The other end of a server.
 pub struct Server {
@@ -144,6 +144,7 @@ fn absolute(invocation: &Invocation) -> Invocation {
 
 /// The server's life.
 fn run(socket: &Arc<OwnedFd>, door: Option<Door>, invocation: &Invocation) {
+    cpus::widen();
     let tree = open::all(invocation).and_then(|tree| Ok((top(&tree)?, tree)));
     let (word, tree) = match tree {
         Ok((names, tree)) => (Word::Ready(names), Some(tree)),
@@ -155,7 +156,8 @@ fn run(socket: &Arc<OwnedFd>, door: Option<Door>, invocation: &Invocation) {
         Ok((_, files)) => {
             let Some(device) = files.first() else { return };
             let_in(socket, door);
-            serve(device, &Answers::new(tree, host::ids()), MOST_THREADS);
+            let threads = cpus::usable().clamp(*THREADS.start(), *THREADS.end());
+            serve(device, &Answers::new(tree, host::ids()), threads);
         }
         Err(_) => {}
     }
