@@ -1,26 +1,21 @@
-//! The private working directory of one build on scratch: 0700, unique, with its owner written in it, removed when
-//! dropped; what killed builds left is removed by the next build of the same user on the same host.
+//! The private working directory of one build on scratch; that of a failed one can be kept.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::store::claim::{self, Owner};
 use crate::sys::fs::{self, PathError};
-use crate::sys::workdir::{OWNER, prefix, sweep};
+use crate::sys::workdir::WorkDir;
 use crate::sys::{env, host};
 
 /// A working directory.
 #[derive(Debug)]
 pub struct Work {
-    dir: PathBuf,
+    dir: WorkDir,
     /// Where it goes when the build fails, if it is to be kept (`--keep-failed`).
     keep: Option<PathBuf>,
     finished: Cell<bool>,
-    // Its closing ends the heartbeat.
-    _beat: mpsc::Sender<()>,
 }
 
 /// Where builds work: the configuration's scratch, else the job's own, else $TMPDIR, else /tmp. The first that can be
@@ -42,16 +37,7 @@ pub fn kept(config: &Config, token: &str) -> PathBuf {
 impl Work {
     /// Makes one, after clearing what dead builds of this user left on this scratch.
     pub fn create(scratch: &Path, token: &str, lease: Duration, keep: Option<PathBuf>) -> Result<Work, PathError> {
-        sweep(scratch, lease);
-        let dir = scratch.join(format!("{}{token}", prefix()));
-        fs::create_private_dir(&dir)?;
-        let owner = Owner::me();
-        let file = dir.join(OWNER);
-        // Heartbeat: scratch may be shared, and builds of other hosts sweep it too.
-        let beat = claim::heartbeat(file.clone(), owner.token.clone(), lease);
-        let work = Work { dir, keep, finished: Cell::new(false), _beat: beat };
-        fs::write_atomic(&file, &serde_json::to_vec(&owner).unwrap_or_default(), 0o600)?;
-        Ok(work)
+        Ok(Work { dir: WorkDir::create_as(scratch, token, lease)?, keep, finished: Cell::new(false) })
     }
 
     /// The build has succeeded: nothing is to be kept.
@@ -61,22 +47,20 @@ impl Work {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// A new directory in it.
     pub fn make(&self, name: &str) -> Result<PathBuf, PathError> {
-        let path = self.dir.join(name);
-        fs::create_dirs(&path)?;
-        Ok(path)
+        self.dir.make(name)
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        match &self.keep {
-            Some(kept) if !self.finished.get() => drop(fs::rename(&self.dir, kept)),
-            _ => drop(fs::remove_tree(&self.dir)),
+        if let Some(kept) = self.keep.as_ref().filter(|_| !self.finished.get()) {
+            // What is not there under its name any more is not removed.
+            let _ = fs::rename(self.dir.path(), kept);
         }
     }
 }

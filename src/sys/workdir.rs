@@ -35,8 +35,13 @@ impl WorkDir {
     /// Makes one in `scratch`, after clearing what dead owners left there; `lease` is how old their traces have to be
     /// where nothing else tells.
     pub fn create(scratch: &Path, lease: Duration) -> Result<WorkDir, PathError> {
+        WorkDir::create_as(scratch, &host::token(), lease)
+    }
+
+    /// [`WorkDir::create`] with a token that is known elsewhere, too.
+    pub fn create_as(scratch: &Path, token: &str, lease: Duration) -> Result<WorkDir, PathError> {
         sweep(scratch, lease);
-        let dir = scratch.join(format!("{}{}", prefix(), host::token()));
+        let dir = scratch.join(format!("{}{token}", prefix()));
         fs::create_private_dir(&dir)?;
         let path = dir.join(OWNER);
         let owner = Owner::me();
