@@ -1,5 +1,8 @@
-//! `ovl exec` through Apptainer. The real one needs another system to be installed in; here a stand-in on PATH writes
-//! down how it was started, so these tests hold what ovl asks for, not that Apptainer does it.
+//! `ovl exec` through Apptainer. A stand-in on PATH writes down how it was started, so these tests hold what ovl asks
+//! for; `real` holds that Apptainer does it, where there is one, and `lines` what older ones are told.
+
+mod lines;
+mod real;
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -17,8 +20,9 @@ tr '\0' '\n' < /proc/$$/environ > "$TMPDIR/env"
 ls -l /proc/self/fd > "$TMPDIR/files"
 exit 41
 "#;
-const NEW: &str = "--no-eval --no-mount strings 'bind-paths'\n $ apptainer exec /tmp/debian.sif\n";
-const OLD: &str = "--no-home\n $ singularity exec /tmp/debian.sif\n";
+const NEW: &str =
+    "  --no-eval x\n  --no-mount strings 'bind-paths'\n  --nv x\n  --rocm x\n -f, --fakeroot x\n $ apptainer exec\n";
+const OLD: &str = "  --no-home x\n  --env-file x\n  --mount x\n $ singularity exec /tmp/debian.sif\n";
 /// Runs the rest where nobody can make a user namespace.
 const WITHOUT: &str = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
 
@@ -97,7 +101,7 @@ fn apptainer_gets_overlays_binds_and_the_environment() {
 #[test]
 fn an_old_singularity_gets_escaped_values() {
     let house = house("singularity", OLD);
-    house.write("home/.config/ovl/config.yaml", "exec:\n  runtime: apptainer\n");
+    house.write("home/.config/ovl/config.yaml", "exec:\n  runtime: singularity\n");
     ovl(&house, &["exec", "-o", "a/1.0", "--cleanenv", "--env", "ODD=$(id) `id`", "x"]).code(41);
     let env = recorded(&house, "env");
     assert!(env.lines().any(|line| line == "SINGULARITYENV_ODD=\\$(id) \\`id\\`"), "{env}");
@@ -124,7 +128,9 @@ fn what_apptainer_cannot_do_is_said_before() {
         Err(error) => println!("skipped in part: no mksquashfs: {error}"),
     }
     std::fs::remove_file(house.path("bin/apptainer")).unwrap();
-    run(&["-o", "a/1.0", "x"]).code(7).says("neither apptainer nor singularity");
+    run(&["-o", "a/1.0", "x"]).code(7).says("there is no apptainer on PATH").says("module load apptainer");
+    std::fs::copy("/bin/true", house.path("bin/singularity")).unwrap();
+    run(&["-o", "a/1.0", "x"]).code(7).says("singularity is there: --runtime singularity");
 }
 
 #[test]
@@ -144,4 +150,32 @@ fn without_user_namespaces_apptainer_is_chosen_when_it_can_help() {
     std::fs::remove_file(house.path("bin/apptainer")).unwrap();
     without_namespaces(&house, &args).unwrap().code(7).says(&format!("error: {off}"));
     house.settle();
+}
+
+#[test]
+fn its_flags_processors_and_writable_images_are_passed_on() {
+    let house = house("apptainer", NEW);
+    let args = ["exec", "--runtime", "apptainer", "-o", "a/1.0", "--nv", "--fakeroot", "--apptainer-arg=--nvccli"];
+    ovl(&house, &[&args[..], &["--apptainer-arg", "--dns=1.1.1.1", "x"]].concat()).code(41);
+    let args = recorded(&house, "args");
+    assert!(args.contains("\n--nv\n--fakeroot\n") && args.contains("\n--nvccli\n--dns=1.1.1.1\n--pwd\n"), "{args}");
+    ovl(&house, &["exec", "--runtime", "apptainer", "--no-gpu", "x"]).code(41);
+    assert!(recorded(&house, "args").contains("\n--no-nv\n--no-rocm\n"));
+    house.write("home/.config/ovl/config.yaml", "exec:\n  gpu: rocm\n  runtime: apptainer\n");
+    ovl(&house, &["exec", "x"]).code(41);
+    assert!(recorded(&house, "args").contains("\n--rocm\n"));
+    ovl(&house, &["exec", "--apptainer-arg=uid:0", "x"]).code(4).says("has to begin with -");
+    let run = ovl(&house, &["exec", "--runtime", "native", "--apptainer-arg=--nvccli", "x"]).code(4);
+    run.says("the native runtime knows no --nvccli").says("--runtime apptainer");
+}
+
+#[test]
+fn doctor_says_which_runtime_is_taken_and_why() {
+    let house = house("apptainer", NEW);
+    let text = |run: Run| run.stdout.lines().filter(|line| line.contains("runtime ")).collect::<Vec<_>>().join("\n");
+    let said = text(ovl(&house, &["doctor"]));
+    assert!(said.contains("auto takes the native one"), "{said}");
+    house.write("home/.config/ovl/config.yaml", "exec:\n  runtime: singularity\n");
+    let said = text(ovl(&house, &["doctor"]).code(7));
+    assert!(said.contains("exec.runtime is singularity, which is not on PATH"), "{said}");
 }

@@ -10,7 +10,8 @@ use super::failure::{Outcome, code};
 use crate::build::work;
 use crate::model::units::show_size;
 use crate::run::queue::{self, Queue};
-use crate::runtime;
+use crate::runtime::native::Capabilities;
+use crate::runtime::{self, Choice, survey};
 use crate::store::layers;
 use crate::sys::lock::{self, Kind, Taken};
 use crate::sys::{fs, host, process};
@@ -37,7 +38,7 @@ struct Line {
 pub fn run(args: &Doctor, context: &Context) -> Outcome {
     let mut lines = Vec::new();
     machine(&mut lines);
-    namespaces(&mut lines);
+    runtimes(context, &mut lines);
     scratch(context, &mut lines);
     images(context, &mut lines);
     tools(&mut lines);
@@ -73,14 +74,47 @@ fn machine(lines: &mut Vec<Line>) {
     push(lines, Level::Ok, "processors", format!("{cpus} for this process"), None);
 }
 
-fn namespaces(lines: &mut Vec<Line>) {
-    for finding in runtime::probe().findings {
+fn runtimes(context: &Context, lines: &mut Vec<Line>) {
+    let native = runtime::probe();
+    let programs = survey::programs();
+    let word = context.config.runtime();
+    let taken = survey::taken(Choice::of(&word), &native, &programs);
+    namespaces(&native, !taken.works, lines);
+    for program in &programs {
+        let text = format!("{}: {}", program.path.display(), program.version);
+        let text = if program.privileged { text } else { format!("{text}; needs user namespaces") };
+        match program.lacks.as_slice() {
+            [] => push(lines, Level::Ok, program.name, text, None),
+            lacks => {
+                let hint = format!("overlays need {} beside it, on PATH", lacks.join(" and "));
+                push(lines, Level::Note, program.name, text, Some(&hint));
+            }
+        }
+    }
+    if programs.is_empty() {
+        push(lines, Level::Note, "apptainer", "not found, and no singularity; another runtime", None);
+    }
+    let level = if taken.works { Level::Ok } else { Level::Bad };
+    push(lines, level, "runtime", format!("{word} takes {}", taken.text), taken.hint.as_deref());
+    let gpus = runtime::gpu::wanted(&context.config.gpu(), None);
+    let names = [("NVIDIA", gpus.nvidia), ("AMD", gpus.rocm)].into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
+    let names: Vec<&str> = names.collect();
+    let text = match names.as_slice() {
+        [] if gpus.off => "left out, as exec.gpu says".to_owned(),
+        [] => "none with a driver was found".to_owned(),
+        names => format!("drivers of {} are brought in over a base", names.join(" and ")),
+    };
+    push(lines, Level::Ok, "processors (GPU)", text, None);
+}
+
+fn namespaces(native: &Capabilities, alone: bool, lines: &mut Vec<Line>) {
+    for finding in &native.findings {
         let level = match (finding.works, finding.needed) {
             (true, _) => Level::Ok,
-            (false, true) => Level::Bad,
-            (false, false) => Level::Note,
+            (false, true) if alone => Level::Bad,
+            (false, _) => Level::Note,
         };
-        push(lines, level, &finding.what, finding.text, finding.hint.as_deref());
+        push(lines, level, &finding.what, finding.text.as_str(), finding.hint.as_deref());
     }
 }
 
@@ -170,13 +204,12 @@ fn locks(dir: &Path) -> (Level, String) {
 }
 
 fn tools(lines: &mut Vec<Line>) {
-    let optional: [(&str, &str); 6] = [
+    let optional: [(&str, &str); 5] = [
         ("bash", "recipes are bash scripts"),
         ("mke2fs", "makes ext3 stages (--stage ext3)"),
         ("fuse2fs", "mounts ext3 stages (--stage ext3)"),
         ("git", "records the commit of a recipe"),
         ("pigz", "unpacks .tar.gz faster"),
-        ("apptainer", "another runtime"),
     ];
     for (tool, what) in optional {
         match process::find(tool) {

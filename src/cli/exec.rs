@@ -8,20 +8,25 @@ use super::build::network;
 use super::failure::{Failure, Outcome};
 use super::{Context, Flag, info};
 use crate::build::work::scratch;
-use crate::exec::{Base, Invocation, Isolation, Mount, Network, binds, environ};
+use crate::exec::{Base, Invocation, Isolation, Mount, Network, apptainer, binds, environ};
 use crate::model::env::is_name;
 use crate::model::name::Name;
-use crate::runtime;
+use crate::runtime::{self, Choice};
 use crate::store::overlays::{self, Facts};
 use crate::sys::{env, fs};
 
 /// What flags say about the configuration.
 pub fn flags(with: &Surroundings) -> Vec<Flag> {
-    with.runtime.iter().map(|word| ("exec.runtime", "--runtime", word.clone())).collect()
+    let runtime = with.runtime.iter().map(|word| ("exec.runtime", "--runtime", word.clone()));
+    let gpus = [(with.nv, "--nv", "nvidia"), (with.rocm, "--rocm", "rocm"), (with.no_gpu, "--no-gpu", "none")];
+    let gpus = gpus.into_iter().filter(|(given, ..)| *given).map(|(_, flag, word)| ("exec.gpu", flag, word.to_owned()));
+    runtime.chain(gpus).collect()
 }
 
 /// Becomes the command.
 pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context: &Context) -> Outcome {
+    let choice = Choice::of(&context.config.runtime());
+    foreign_flags(with, choice)?;
     let mut stack = Stack { context, deps: !with.no_deps, layers: Vec::new() };
     for text in wanted {
         stack.add(info::locate(text, context)?)?;
@@ -49,16 +54,30 @@ pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context
         mounts,
         isolation: Isolation { network: with.network.map_or(Network::Host, network), ..Isolation::default() },
         scratch: scratch(&context.config),
+        gpus: runtime::gpu::wanted(&context.config.gpu(), context.config.nvliblist()),
+        fakeroot: with.fakeroot,
+        flags: with.apptainer_arg.clone(),
         cwd: with.pwd.as_ref().map_or(cwd.clone(), |dir| cwd.join(dir)),
         env: environ::environment(&env::all(), with.cleanenv, &layer_env, &set),
         argv,
         ..Invocation::default()
     };
-    let choice = runtime::Choice::of(&context.config.runtime());
     let say = |line: &str| context.ui.say(&format!("note: {line}"));
     match runtime::run(choice, &invocation, &context.config.state_dir(), &say) {
         Err(error) => Err(error.into()),
         Ok(never) => match never {},
+    }
+}
+
+/// Refuses flags for Apptainer where something else may run the command, or that are none.
+fn foreign_flags(with: &Surroundings, choice: Choice) -> Result<(), Failure> {
+    for flag in &with.apptainer_arg {
+        apptainer::foreign(flag).map_err(|why| Failure::usage(format!("--apptainer-arg: {why}")))?;
+    }
+    match with.apptainer_arg.first().filter(|_| choice.program().is_none()) {
+        Some(flag) => Err(Failure::usage(format!("--apptainer-arg: the native runtime knows no {}", flag.display()))
+            .hint("choose what knows it with: --runtime apptainer, or --runtime singularity")),
+        None => Ok(()),
     }
 }
 

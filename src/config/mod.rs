@@ -284,7 +284,17 @@ impl Config {
         self.settings.all("exec.bind")
     }
 
-    /// auto, native or apptainer.
+    /// auto, nvidia, rocm or none.
+    pub fn gpu(&self) -> String {
+        self.text("exec.gpu")
+    }
+
+    /// A list of what NVIDIA's driver consists of.
+    pub fn nvliblist(&self) -> Option<PathBuf> {
+        self.path("exec.nvliblist")
+    }
+
+    /// auto, native, apptainer or singularity.
     pub fn runtime(&self) -> String {
         self.text("exec.runtime")
     }

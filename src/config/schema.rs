@@ -182,10 +182,24 @@ pub const KEYS: &[Key] = &[
     key("exec.bind", Kind::Texts, "", "", "Binds for every `ovl exec`: SRC[:DEST[:ro]]."),
     key(
         "exec.runtime",
-        Kind::Choice(&["auto", "native", "apptainer"]),
+        Kind::Choice(&["auto", "native", "apptainer", "singularity"]),
         "auto",
         "",
         "What runs commands; auto: ovl itself, and apptainer or singularity where it cannot.",
+    ),
+    key(
+        "exec.gpu",
+        Kind::Choice(&["auto", "nvidia", "rocm", "none"]),
+        "auto",
+        "",
+        "Graphics processors whose drivers commands see; auto: those of this machine.",
+    ),
+    key(
+        "exec.nvliblist",
+        Kind::Path,
+        "",
+        "",
+        "What NVIDIA's driver consists of, in the form of Apptainer's nvliblist.conf; unset: Apptainer's, the driver's or ovl's own list.",
     ),
     key("ui.progress", Kind::Choice(&["auto", "bars", "plain", "json", "none"]), "auto", "", "How progress is told."),
     key(

@@ -53,12 +53,16 @@ impl Default for Base {
 }
 
 /// Makes of graphics processors whose devices and driver libraries are wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpus {
     /// NVIDIA.
     pub nvidia: bool,
     /// AMD, through ROCm.
     pub rocm: bool,
+    /// None, whatever the configuration of Apptainer says.
+    pub off: bool,
+    /// What NVIDIA's driver consists of, in the form of `nvliblist.conf`; None: where Apptainer has it.
+    pub list: Option<PathBuf>,
 }
 
 /// One step of furnishing the root.

@@ -3,6 +3,7 @@
 pub mod apptainer;
 pub mod binds;
 pub mod environ;
+pub mod gpu;
 mod invocation;
 
 pub use invocation::{Base, Gpus, Invocation, Isolation, Mount, Network};

@@ -14,6 +14,10 @@ use super::tree::ImageLayer;
 use super::tree::layer::Layer;
 use crate::exec::apptainer::{self, Dialect, Root};
 use crate::exec::{Base, Invocation, Mount};
+use crate::image::ImageError;
+use crate::image::ext::{ExtImage, ExtSource};
+use crate::image::kind::{self, Kind};
+use crate::image::source::Source;
 use crate::image::squashfs::read::{Caches, DATA_CACHE, Image};
 use crate::model::cmd::Cmd;
 use crate::sys::mount::{self, What};
@@ -21,15 +25,22 @@ use crate::sys::userns::Refusal;
 use crate::sys::{digest, env, fork, fs, host, pass, process};
 
 /// The programs, the preferred one first.
-const PROGRAMS: [&str; 2] = ["apptainer", "singularity"];
+pub const PROGRAMS: [&str; 2] = ["apptainer", "singularity"];
 /// Directories that it provides by itself.
 const ITS_OWN: [&str; 3] = ["proc", "sys", "dev"];
 /// Longest time that asking it what it understands may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program, found on PATH.
-pub fn find() -> Option<PathBuf> {
-    PROGRAMS.iter().find_map(|name| process::find(name))
+/// One of the programs, found on PATH.
+pub fn find(name: &str) -> Option<PathBuf> {
+    process::find(name)
+}
+
+/// A line of what it says of how it was built, without its key (`LIBEXECDIR=`).
+pub fn buildcfg(program: &Path, key: &str) -> Option<String> {
+    let output = process::capture(&Cmd::new(program).arg("buildcfg"), PATIENCE).ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
 }
 
 /// Whether it may work where users cannot have user namespaces: installed with set-user-ID, or started by root.
@@ -63,6 +74,12 @@ pub fn exec(program: &Path, invocation: &Invocation, state: &Path) -> Result<Inf
     for layer in &mut invocation.layers {
         *layer = cwd.join(&layer);
     }
+    if let Some(image) = &mut invocation.writable {
+        *image = cwd.join(&image);
+        // No mark on it: even a read lock of ours would keep it from writing.
+        fs::metadata(image)?;
+    }
+    refuse_sif(&invocation.layers)?;
     let (path, places, skeleton) = match &invocation.base {
         Base::Dir(path) if path == Path::new("/") => {
             let entries = host_entries()?;
@@ -129,12 +146,9 @@ fn host_entries() -> Result<Entries> {
 
 /// What is bound over an overlay's directory hides it: refuses overlays that share a directory with the host.
 fn refuse_shared(layers: &[PathBuf], host: &Entries) -> Result<()> {
-    let caches = Caches::new(DATA_CACHE);
     for path in layers {
-        let failed = |source| RuntimeError::Image { path: path.clone(), source };
-        let layer = Image::open_sharing(fs::open(path)?, 0, caches.clone()).map(ImageLayer).map_err(failed)?;
-        for (name, _) in layer.list(layer.root()).map_err(failed)? {
-            let name = OsString::from_vec(name);
+        let names = top(path).map_err(|source| RuntimeError::Image { path: path.clone(), source })?;
+        for name in names.into_iter().map(OsString::from_vec) {
             if host.get(&name).is_some_and(|what| *what != What::Link) {
                 return Err(RuntimeError::Missing {
                     what: format!(
@@ -147,6 +161,37 @@ fn refuse_shared(layers: &[PathBuf], host: &Entries) -> Result<()> {
                         .into(),
                 });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Names in the top directory of what an image adds.
+fn top(path: &Path) -> Result<Vec<Vec<u8>>, ImageError> {
+    let file = fs::open(path).map_err(|error| ImageError::io("open", "the image")(error.source))?;
+    match kind::of(&file)? {
+        Kind::Ext => {
+            let image = ExtImage::open(file, 0)?;
+            // An ext3 overlay has the layer in a directory beside overlayfs's own.
+            let source = ExtSource::new(&image, b"upper")?;
+            Ok(source.list(&source.root()?)?.into_iter().map(|entry| entry.name).collect())
+        }
+        _ => {
+            let layer = ImageLayer(Image::open_sharing(file, 0, Caches::new(DATA_CACHE))?);
+            Ok(layer.list(layer.root())?.into_iter().map(|(name, _)| name).collect())
+        }
+    }
+}
+
+/// Refuses images that it would take for something else: of a SIF only overlays in it are used, not its system.
+fn refuse_sif(layers: &[PathBuf]) -> Result<()> {
+    for path in layers {
+        let failed = |source| RuntimeError::Image { path: path.clone(), source };
+        if kind::of(&fs::open(path)?).map_err(failed)? == Kind::Sif {
+            return Err(RuntimeError::Impossible(format!(
+                "{}: a SIF can be the base of a command run through apptainer (--base), but not an overlay",
+                path.display()
+            )));
         }
     }
     Ok(())

@@ -5,19 +5,21 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, RuntimeError};
-use super::{apptainer, native};
+use super::{apptainer, gpu, native};
 use crate::exec::Invocation;
 use crate::sys::fs;
 
 /// Runtimes to choose from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// The native one where it works, else the other.
+    /// The native one where it works, else Apptainer, else Singularity.
     Auto,
     /// The native one.
     Native,
-    /// Apptainer or Singularity.
+    /// The program `apptainer`.
     Apptainer,
+    /// The program `singularity`.
+    Singularity,
 }
 
 impl Choice {
@@ -26,7 +28,17 @@ impl Choice {
         match word {
             "native" => Choice::Native,
             "apptainer" => Choice::Apptainer,
+            "singularity" => Choice::Singularity,
             _ => Choice::Auto,
+        }
+    }
+
+    /// The program that is to be used whatever else would work.
+    pub fn program(self) -> Option<&'static str> {
+        match self {
+            Choice::Auto | Choice::Native => None,
+            Choice::Apptainer => Some("apptainer"),
+            Choice::Singularity => Some("singularity"),
         }
     }
 }
@@ -37,15 +49,13 @@ impl Choice {
 /// # Errors
 /// As [`native::exec`] and [`apptainer::exec`].
 pub fn run(choice: Choice, invocation: &Invocation, state: &Path, say: &dyn Fn(&str)) -> Result<Infallible> {
-    if choice == Choice::Apptainer {
-        let program = apptainer::find().ok_or_else(|| RuntimeError::Missing {
-            what: "there is neither apptainer nor singularity on PATH".into(),
-            hint: "load its module (module load apptainer), or leave --runtime apptainer and exec.runtime out".into(),
-        })?;
+    if let Some(name) = choice.program() {
+        let program = apptainer::find(name).ok_or_else(|| not_there(name))?;
         return apptainer::exec(&program, invocation, state);
     }
     let before = namespaces();
-    let error = match native::exec(invocation, say) {
+    let furnished = gpu::furnished(invocation, say);
+    let error = match native::exec(furnished.as_ref().unwrap_or(invocation), say) {
         Err(error) => error,
         Ok(never) => match never {},
     };
@@ -54,7 +64,7 @@ pub fn run(choice: Choice, invocation: &Invocation, state: &Path, say: &dyn Fn(&
     if choice == Choice::Auto
         && untouched
         && let RuntimeError::Missing { what, hint } = &error
-        && let Some(program) = apptainer::find()
+        && let Some(program) = apptainer::PROGRAMS.iter().find_map(|name| apptainer::find(name))
     {
         if !apptainer::works_without_namespaces(&program) {
             let hint = format!("{hint} ({} is installed without set-user-ID and needs them too)", program.display());
@@ -64,6 +74,15 @@ pub fn run(choice: Choice, invocation: &Invocation, state: &Path, say: &dyn Fn(&
         return apptainer::exec(&program, invocation, state);
     }
     Err(error)
+}
+
+fn not_there(name: &str) -> RuntimeError {
+    let other = apptainer::PROGRAMS.iter().find(|other| **other != name && apptainer::find(other).is_some());
+    let hint = match other {
+        Some(other) => format!("{other} is there: --runtime {other}"),
+        None => format!("load its module (module load {name}), or leave --runtime {name} and exec.runtime out"),
+    };
+    RuntimeError::Missing { what: format!("there is no {name} on PATH"), hint }
 }
 
 /// Which user and mount namespace this process is in.

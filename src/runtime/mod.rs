@@ -6,8 +6,10 @@ pub mod apptainer;
 mod choice;
 pub mod error;
 pub mod fuse;
+pub mod gpu;
 pub mod native;
 mod staging;
+pub mod survey;
 pub mod tree;
 mod unpack;
 

@@ -46,6 +46,11 @@ pub struct Kinds {
 /// Moves this single-threaded process into a new user namespace with the same ids and a new mount namespace
 /// (which is a copy of the present one that still receives the host's mounts, but sends none).
 pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
+    enter_as(kinds, super::host::ids())
+}
+
+/// As [`enter`], but the user and group are seen inside by these ids: `(0, 0)` makes them look like root.
+pub fn enter_as(kinds: Kinds, seen: (u32, u32)) -> Result<(), Refusal> {
     let (uid, gid) = super::host::ids();
     let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
     if kinds.processes {
@@ -62,9 +67,9 @@ pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
         }
         _ => {}
     }
-    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1\n"))
+    fs::write("/proc/self/uid_map", format!("{} {uid} 1\n", seen.0))
         .map_err(Refusal::new("map the user id into the user namespace"))?;
-    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1\n"))
+    fs::write("/proc/self/gid_map", format!("{} {gid} 1\n", seen.1))
         .map_err(Refusal::new("map the group id into the user namespace"))?;
     if kinds.network {
         loopback_up().map_err(Refusal::new("bring the loopback interface up"))?;

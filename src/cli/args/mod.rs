@@ -1,12 +1,12 @@
 //! The command line as clap sees it. What was typed only; what it means is decided in the commands.
 
 mod build;
+mod exec;
 mod runs;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 /// Builds software into single-file overlays and runs it, without root.
 #[derive(Debug, Parser)]
@@ -89,73 +89,8 @@ pub enum Command {
 }
 
 pub use build::{Asked, Build};
+pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
-
-/// Networks.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum NetworkArg {
-    /// Loopback only
-    None,
-    /// The host's
-    Host,
-}
-
-/// What both forms of exec take.
-#[derive(Debug, Clone, Args)]
-pub struct Surroundings {
-    /// What lies under the overlays: a directory or an image with a system in it (default: this host)
-    #[arg(long, value_name = "DIR|IMAGE", value_hint = ValueHint::AnyPath)]
-    pub base: Option<PathBuf>,
-    /// Show a host path inside, as SRC, SRC:DEST or SRC:DEST:ro (repeatable)
-    #[arg(short = 'B', long, value_name = "SPEC")]
-    pub bind: Vec<String>,
-    /// Set a variable inside (repeatable)
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// Start from an empty environment
-    #[arg(long)]
-    pub cleanenv: bool,
-    /// Working directory inside
-    #[arg(long, value_name = "DIR")]
-    pub pwd: Option<PathBuf>,
-    /// Network of the command
-    #[arg(long, value_name = "NET")]
-    pub network: Option<NetworkArg>,
-    /// What runs the command: auto, native or apptainer (auto: native, where it cannot work apptainer or singularity)
-    #[arg(long, value_name = "RUNTIME", value_parser = ["auto", "native", "apptainer"])]
-    pub runtime: Option<String>,
-    /// Leave out the overlays that the given ones depend on
-    #[arg(long)]
-    pub no_deps: bool,
-}
-
-/// `ovl exec`
-#[derive(Debug, Args)]
-pub struct Exec {
-    /// An overlay by name or file; later ones win (repeatable)
-    #[arg(short, long, value_name = "OVERLAY")]
-    pub overlay: Vec<String>,
-    /// What else the command sees.
-    #[command(flatten)]
-    pub with: Surroundings,
-    /// The command; bash when there is none
-    #[arg(trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
-}
-
-/// `ovl e`
-#[derive(Debug, Args)]
-pub struct Short {
-    /// What else the command sees.
-    #[command(flatten)]
-    pub with: Surroundings,
-    /// Overlays by name or file; later ones win
-    #[arg(value_name = "OVERLAY")]
-    pub overlay: Vec<String>,
-    /// The command; bash when there is none
-    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<OsString>,
-}
 
 /// `ovl list`
 #[derive(Debug, Args)]

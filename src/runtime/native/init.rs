@@ -81,7 +81,7 @@ fn inside(
         fork::end_now(1);
     }
     drop(root::build(invocation, server, say)?);
-    confine()?;
+    confine(invocation)?;
     let main = match fork::fork().map_err(Refusal::new("start the command"))? {
         Side::Child => {
             signals.release();

@@ -26,7 +26,7 @@ pub(super) use trouble::namespaces as refused;
 
 use super::error::{Result, RuntimeError};
 use crate::exec::{Base, Invocation, Network};
-use crate::sys::userns;
+use crate::sys::{host, userns};
 
 /// Carries an invocation out. The calling process, which must have one thread only, **becomes** the command: its
 /// signals, job control and exit code are the command's own. With a process table of its own the calling process
@@ -42,7 +42,7 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
     }
     if changes_nothing(invocation) {
         program::enter_directory(&invocation.cwd)?;
-        confine()?;
+        confine(invocation)?;
         return program::run(invocation);
     }
     let mut server = None;
@@ -50,7 +50,7 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
         let door = match session::key(invocation).map(|key| session::enter(&key)).transpose()? {
             Some(Entry::Joined) => {
                 program::enter_directory(&invocation.cwd)?;
-                confine()?;
+                confine(invocation)?;
                 return program::run(invocation);
             }
             Some(Entry::Alone(door)) => door,
@@ -62,14 +62,14 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
         processes: invocation.isolation.processes,
         network: invocation.isolation.network == Network::None,
     };
-    userns::enter(kinds).map_err(trouble::namespaces)?;
+    userns::enter_as(kinds, seen_as(invocation)).map_err(trouble::namespaces)?;
     if kinds.processes {
         return init::run(invocation, server, tell);
     }
     let server = root::build(invocation, server, tell)?;
     // Others may come in now; should that fail they do without.
     let _ = server.map(|server| server.open_door());
-    confine()?;
+    confine(invocation)?;
     program::run(invocation)
 }
 
@@ -79,6 +79,7 @@ fn changes_nothing(invocation: &Invocation) -> bool {
     invocation.base == Base::Dir("/".into())
         && invocation.layers.is_empty()
         && invocation.mounts.is_empty()
+        && !invocation.fakeroot
         && !isolation.read_only
         && !isolation.processes
         && isolation.network == Network::Host
@@ -89,10 +90,19 @@ fn has_tree(invocation: &Invocation) -> bool {
     !invocation.layers.is_empty() || matches!(invocation.base, Base::Image(_))
 }
 
-/// Gives up everything that building the root needed.
-fn confine() -> Result<()> {
+/// The ids by which the command sees itself, and files of the images.
+fn seen_as(invocation: &Invocation) -> (u32, u32) {
+    if invocation.fakeroot { (0, 0) } else { host::ids() }
+}
+
+/// Gives up everything that building the root needed. A command that is to take itself for root keeps what is root's in
+/// its own user namespace: that is no more than the user may do.
+fn confine(invocation: &Invocation) -> Result<()> {
     userns::no_new_privileges()?;
-    Ok(userns::drop_capabilities()?)
+    if !invocation.fakeroot {
+        userns::drop_capabilities()?;
+    }
+    Ok(())
 }
 
 /// Directories of the host that every root gets, unless it is the host's own.

@@ -20,7 +20,7 @@ use crate::runtime::tree::{ROOT, Tree};
 use crate::sys::meet::Door;
 use crate::sys::mount::What;
 use crate::sys::userns::Refusal;
-use crate::sys::{cpus, env, fork, fs, host, pass};
+use crate::sys::{cpus, env, fork, fs, pass};
 
 /// Threads that answer requests: one for each processor, within these.
 const THREADS: std::ops::RangeInclusive<usize> = 2..=16;
@@ -157,7 +157,7 @@ fn run(socket: &Arc<OwnedFd>, door: Option<Door>, invocation: &Invocation) {
             let Some(device) = files.first() else { return };
             let_in(socket, door);
             let threads = cpus::usable().clamp(*THREADS.start(), *THREADS.end());
-            serve(device, &Answers::new(tree, host::ids()), threads);
+            serve(device, &Answers::new(tree, super::seen_as(invocation)), threads);
         }
         Err(_) => {}
     }
