@@ -10,6 +10,7 @@ mod config;
 mod crash;
 mod docs;
 mod driver;
+mod drivers;
 mod everyday;
 mod ext;
 mod fakes;

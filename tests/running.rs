@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::house::{House, program, script};
 
 /// A house with an overlay `name` that brings `bin/prog`, which prints the overlay's name.
-fn with_overlays(names: &[(&str, &str)]) -> House {
+pub fn with_overlays(names: &[(&str, &str)]) -> House {
     let house = House::new();
     for (name, headers) in names {
         let install = format!(
@@ -136,7 +136,7 @@ fn working_directories() {
 }
 
 /// A small system: bash and a few programs with their libraries.
-fn system(house: &House) -> std::path::PathBuf {
+pub fn system(house: &House) -> std::path::PathBuf {
     let base = house.make("system");
     for dir in ["bin", "etc", "tmp", "proc", "dev"] {
         house.make(&format!("system/{dir}"));

@@ -9,10 +9,11 @@ use super::failure::{Failure, Outcome};
 use super::{Context, Flag, info};
 use crate::build::work::scratch;
 use crate::exec::{Base, Invocation, Isolation, Mount, Network, apptainer, binds, environ};
+use crate::image::kind::{self, Kind};
 use crate::model::env::is_name;
 use crate::model::name::Name;
 use crate::runtime::{self, Choice};
-use crate::store::overlays::{self, Facts};
+use crate::store::overlays::{self, Facts, OverlayError};
 use crate::sys::{env, fs};
 
 /// What flags say about the configuration.
@@ -103,6 +104,12 @@ struct Stack<'a> {
 impl Stack<'_> {
     fn add(&mut self, path: PathBuf) -> Result<(), Failure> {
         if self.layers.iter().any(|(known, _)| *known == path) {
+            return Ok(());
+        }
+        let unread = |source| OverlayError::Image { path: path.clone(), source };
+        if kind::of(&fs::open(&path)?).map_err(unread)? == Kind::Ext {
+            // Such images say nothing about themselves.
+            self.layers.push((path, Facts::default()));
             return Ok(());
         }
         let image = overlays::open(&path)?;
