@@ -13,7 +13,7 @@ use crate::image::kind::{self, Kind};
 use crate::model::env::is_name;
 use crate::model::name::Name;
 use crate::runtime::{self, Choice};
-use crate::store::overlays::{self, Facts, OverlayError};
+use crate::store::overlays::{self, Facts};
 use crate::sys::{env, fs};
 
 /// What flags say about the configuration.
@@ -106,9 +106,8 @@ impl Stack<'_> {
         if self.layers.iter().any(|(known, _)| *known == path) {
             return Ok(());
         }
-        let unread = |source| OverlayError::Image { path: path.clone(), source };
-        if kind::of(&fs::open(&path)?).map_err(unread)? == Kind::Ext {
-            // Such images say nothing about themselves.
+        // Such images say nothing about themselves; what cannot be read is told below.
+        if kind::of(&fs::open(&path)?).is_ok_and(|kind| kind == Kind::Ext) {
             self.layers.push((path, Facts::default()));
             return Ok(());
         }
