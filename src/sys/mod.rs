@@ -9,6 +9,7 @@ pub mod dirfd;
 pub mod env;
 pub mod fork;
 pub mod fs;
+pub mod fuse;
 pub mod host;
 pub mod lock;
 pub mod meet;

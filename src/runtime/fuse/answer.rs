@@ -1,6 +1,7 @@
 //! What is answered to each request: a read-only tree that never changes, so the kernel may cache everything.
 
 use super::abi::{Attr, Reply, Request, VERSION, init, op, open};
+use super::ahead::Ahead;
 use crate::image::ImageError;
 use crate::runtime::tree::Tree;
 use crate::runtime::tree::layer::DIR;
@@ -27,6 +28,8 @@ pub struct Answers {
     xattrs: bool,
     no_open: std::sync::atomic::AtomicBool,
     no_opendir: std::sync::atomic::AtomicBool,
+    /// What will be asked next.
+    pub(super) ahead: Ahead,
 }
 
 /// What to do with a reply.
@@ -46,12 +49,27 @@ impl Answers {
     /// Serves `tree` with everything owned by `owner` (uid, gid).
     pub fn new(tree: Tree, owner: (u32, u32)) -> Answers {
         let xattrs = tree.has_xattrs();
-        Answers { tree, owner, xattrs, no_open: false.into(), no_opendir: false.into() }
+        Answers { tree, owner, xattrs, no_open: false.into(), no_opendir: false.into(), ahead: Ahead::default() }
     }
 
     /// Whether answering may take long enough for another thread to be useful meanwhile.
     pub fn is_slow(request: &Request) -> bool {
         matches!(request.opcode, op::READ | op::READDIR | op::READDIRPLUS)
+    }
+
+    /// The tree that is served.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Thinks about what follows a request, once it is answered with `length` bytes. True: see [`Ahead::note`].
+    pub fn afterwards(&self, request: &Request, length: usize) -> bool {
+        if request.opcode != op::READ {
+            return false;
+        }
+        let fields = request.fields();
+        let (Some(offset), Some(size)) = (fields.u64(8), fields.u32(16)) else { return false };
+        self.ahead.note(&self.tree, request.node, offset, u64::from(size), length as u64)
     }
 
     /// Puts the answer to a request into `reply`.

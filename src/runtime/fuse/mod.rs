@@ -2,17 +2,22 @@
 //! back. More threads join when reading is slow; all end when the file system is unmounted.
 
 mod abi;
+mod ahead;
 mod answer;
+mod streams;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use abi::{Reply, Request};
 pub use answer::Answers;
 use answer::Verdict;
+
+use crate::sys::fuse;
 
 /// Room for one request; the kernel wants 8 KiB at least when nothing is written.
 const REQUEST: usize = 16 << 10;
@@ -20,14 +25,25 @@ const EIO: i32 = 5;
 /// Replies that needed more give it back.
 const KEEP: usize = 256 << 10;
 
-/// Serves until the file system is unmounted, with at most `most_threads` threads.
-pub fn serve(device: &File, answers: &Answers, most_threads: usize) {
-    let crew = Crew { device, answers, idle: AtomicUsize::new(0), total: AtomicUsize::new(1), most: most_threads };
-    thread::scope(|scope| crew.work(scope));
+/// Room for one thread's calls.
+const STACK: usize = 512 << 10;
+/// What waits to be handed to the kernel.
+const BATCHES: usize = 4;
+
+/// Serves until the file system is unmounted, with at most `most_threads` threads. With a second open device, made in the
+/// same user namespace, what will be asked for is put into the kernel's cache beforehand.
+pub fn serve(device: &File, second: Option<&File>, answers: &Answers, most_threads: usize) {
+    let crew =
+        Crew { device, second, answers, idle: AtomicUsize::new(0), total: AtomicUsize::new(1), most: most_threads };
+    thread::scope(|scope| {
+        crew.work(scope);
+        answers.ahead.close();
+    });
 }
 
 struct Crew<'a> {
     device: &'a File,
+    second: Option<&'a File>,
     answers: &'a Answers,
     /// Threads waiting for a request.
     idle: AtomicUsize,
@@ -60,12 +76,41 @@ impl Crew<'_> {
             let answer = catch_unwind(AssertUnwindSafe(|| self.answers.answer(&request, &mut reply)));
             match answer.unwrap_or(Verdict::Send(EIO)) {
                 // ENOENT: whoever asked is gone. ENODEV shows itself at the next read.
-                Verdict::Send(error) => drop((&mut &*self.device).write(reply.finish(request.unique, error))),
+                Verdict::Send(error) => {
+                    let length = if error == 0 { reply.body_len() } else { 0 };
+                    let _ = (&mut &*self.device).write(reply.finish(request.unique, error));
+                    if self.answers.afterwards(&request, length) {
+                        self.look_ahead(scope);
+                    }
+                }
                 Verdict::Silent => {}
                 Verdict::End => return,
             }
             reply.shrink(KEEP);
         }
+    }
+
+    /// Starts the threads that prepare what will be asked for; where that is impossible, nobody prepares anything.
+    fn look_ahead<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>) {
+        if self.start_looking_ahead(scope).is_none() {
+            self.answers.ahead.close();
+        }
+    }
+
+    fn start_looking_ahead<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>) -> Option<()> {
+        let (answers, second) = (self.answers, self.second?);
+        fuse::join_device(self.device, second).ok()?;
+        let (send, receive) = mpsc::sync_channel(BATCHES);
+        let thread = || thread::Builder::new().stack_size(STACK);
+        let hand_over = move || {
+            // From here on this thread's descriptors are its own.
+            if let Ok(own) = fuse::alone_with(second) {
+                answers.ahead.hand_over(&own, &receive);
+            }
+        };
+        thread().spawn_scoped(scope, hand_over).ok()?;
+        thread().spawn_scoped(scope, move || answers.ahead.prepare(answers.tree(), &send)).ok()?;
+        Some(())
     }
 
     /// Starts another thread when nobody is waiting for requests.
@@ -74,7 +119,7 @@ impl Crew<'_> {
             return;
         }
         self.total.fetch_add(1, Ordering::Relaxed);
-        let started = thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, move || self.work(scope));
+        let started = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || self.work(scope));
         if started.is_err() {
             self.total.fetch_sub(1, Ordering::Relaxed);
         }

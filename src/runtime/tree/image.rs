@@ -1,12 +1,18 @@
 //! A SquashFS image as a layer.
 
+use std::ops::Range;
+
 use super::layer::{Attr, Found, Layer};
 use crate::image::error::Result;
-use crate::image::squashfs::read::Image;
+use crate::image::squashfs::read::{Image, Inode};
 
 /// An opened image.
 #[derive(Debug)]
 pub struct ImageLayer(pub Image);
+
+fn facts(inode: &Inode) -> Attr {
+    Attr { mode: inode.st_mode(), size: inode.size, mtime: inode.mtime, nlink: inode.nlink, rdev: inode.rdev }
+}
 
 impl Layer for ImageLayer {
     fn root(&self) -> u64 {
@@ -14,8 +20,7 @@ impl Layer for ImageLayer {
     }
 
     fn attr(&self, inode: u64) -> Result<Attr> {
-        let inode = self.0.inode(inode)?;
-        Ok(Attr { mode: inode.st_mode(), size: inode.size, mtime: inode.mtime, nlink: inode.nlink, rdev: inode.rdev })
+        Ok(facts(&self.0.inode(inode)?))
     }
 
     fn lookup(&self, dir: u64, name: &[u8]) -> Result<Option<Found>> {
@@ -34,6 +39,14 @@ impl Layer for ImageLayer {
 
     fn read(&self, file: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         self.0.read(&self.0.inode(file)?, offset, buf)
+    }
+
+    fn together(&self, file: u64, offset: u64) -> Result<Option<Range<u64>>> {
+        self.0.unpacked_together(&self.0.inode(file)?, offset)
+    }
+
+    fn following(&self, inode: u64) -> Result<Option<(u64, Attr)>> {
+        Ok(self.0.following(inode)?.map(|inode| (inode.at, facts(&inode))))
     }
 
     fn xattrs(&self, inode: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -1,5 +1,7 @@
 //! One layer of a merged tree, whatever it is made of.
 
+use std::ops::Range;
+
 use crate::image::error::Result;
 
 /// Something with files in it. Inodes are named by numbers below 2^52 that never change.
@@ -16,6 +18,17 @@ pub trait Layer: Send + Sync {
     fn readlink(&self, link: u64) -> Result<Vec<u8>>;
     /// Fills `buf` from `offset` on; fewer bytes only at the end of the file.
     fn read(&self, file: u64, offset: u64, buf: &mut [u8]) -> Result<usize>;
+    /// The bytes of a file that come out of the layer together with the one at `offset`; None when each can be had by
+    /// itself.
+    fn together(&self, file: u64, offset: u64) -> Result<Option<Range<u64>>> {
+        let _ = (file, offset);
+        Ok(None)
+    }
+    /// The inode that is likely to be read after this one.
+    fn following(&self, inode: u64) -> Result<Option<(u64, Attr)>> {
+        let _ = inode;
+        Ok(None)
+    }
     /// Extended attributes as (full name, value).
     fn xattrs(&self, inode: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
     /// Whether there can be extended attributes at all.

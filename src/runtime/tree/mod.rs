@@ -9,6 +9,7 @@ mod merge;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use image::ImageLayer;
@@ -148,6 +149,23 @@ impl Tree {
     pub fn read(&self, node: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let (number, inode) = self.top(node)?;
         self.layer(number)?.read(inode, offset, buf)
+    }
+
+    /// The bytes of a file that come out of its image together with the one at `offset`; None when each can be had by
+    /// itself.
+    pub fn together(&self, node: u64, offset: u64) -> Result<Option<Range<u64>>> {
+        let (number, inode) = self.top(node)?;
+        self.layer(number)?.together(inode, offset)
+    }
+
+    /// The node that a walk through the tree is likely to come to after this one, with its facts.
+    pub fn following(&self, node: u64) -> Result<Option<(u64, Attr)>> {
+        if node >> INODE_BITS == 0 {
+            return Ok(None);
+        }
+        let (number, inode) = self.top(node)?;
+        let found = self.layer(number)?.following(inode)?;
+        Ok(found.map(|(inode, attr)| (single(number, inode), attr)))
     }
 
     /// Extended attributes as (full name, value); marks of overlay file systems are left out.

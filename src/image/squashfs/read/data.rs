@@ -24,10 +24,10 @@ pub(super) struct Run {
 }
 
 /// A block as stored.
-struct Block {
+pub(super) struct Block {
     at: u64,
     stored: usize,
-    raw: bool,
+    pub raw: bool,
 }
 
 impl Image {
@@ -55,7 +55,7 @@ impl Image {
     }
 
     /// Block `number` of a file; None for a hole.
-    fn block(&self, start: u64, list_at: (u64, usize), blocks: u64, number: u64) -> Result<Option<Block>> {
+    pub(super) fn block(&self, start: u64, list_at: (u64, usize), blocks: u64, number: u64) -> Result<Option<Block>> {
         let wrong = || ImageError::corrupt(format!("block {number} of {blocks} of a file that begins at {start}"));
         let (mut at, mut list, mut first) = (start, list_at, 0);
         // Runs before the wanted one are passed over; each is read once and then found in the cache.

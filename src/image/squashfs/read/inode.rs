@@ -130,12 +130,17 @@ impl Image {
     /// # Errors
     /// [`ImageError::Corrupt`] when there is no inode there.
     pub fn inode(&self, at: InodeRef) -> Result<Inode> {
+        self.parse_inode(&mut self.cursor_at(at)?, at)
+    }
+
+    /// A cursor in the inode table.
+    pub(super) fn cursor_at(&self, at: InodeRef) -> Result<Cursor<'_>> {
         let (block, offset) = (at >> 16, (at & 0xffff) as usize);
         let table = self.superblock.inode_table;
         if at >> 52 != 0 || block >= self.superblock.directory_table - table {
             return Err(ImageError::corrupt(format!("inode at {at:#x}, outside of the inode table")));
         }
-        self.parse_inode(&mut self.cursor(table + block, offset, self.superblock.directory_table), at)
+        Ok(self.cursor(table + block, offset, self.superblock.directory_table))
     }
 
     /// Reads the inode at the cursor and leaves the cursor behind its fixed part.

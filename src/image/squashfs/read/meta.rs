@@ -123,6 +123,15 @@ impl Cursor<'_> {
         Ok(())
     }
 
+    /// Where the next byte is: like [`Cursor::position`], but never behind the last byte of a block. None at the end.
+    pub fn settled(&mut self) -> Option<(u64, usize)> {
+        if self.current.as_ref().is_some_and(|current| self.offset >= current.bytes.len()) {
+            self.block = self.current.take().map_or(self.end, |current| current.next);
+            self.offset = 0;
+        }
+        (self.block < self.end).then_some((self.block, self.offset))
+    }
+
     /// Where it stands: the beginning of the block and the byte in it.
     pub fn position(&self) -> (u64, usize) {
         (self.block, self.offset)

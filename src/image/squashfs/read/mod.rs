@@ -7,6 +7,7 @@ mod decoder;
 mod dir;
 mod inode;
 mod meta;
+mod near;
 mod superblock;
 mod table;
 mod verify;
