@@ -139,7 +139,7 @@ impl Answers {
     fn attr(&self, node: u64) -> Result<Attr, i32> {
         let attr = self.tree.attr(node).map_err(failed)?;
         let (uid, gid) = self.owner;
-        let (ino, mode, rdev) = (node, attr.mode, attr.rdev);
+        let (ino, mode, rdev) = (self.tree.number(node), attr.mode, attr.rdev);
         Ok(Attr { ino, size: attr.size, mtime: attr.mtime, mode, nlink: attr.nlink, uid, gid, rdev })
     }
 
@@ -167,9 +167,10 @@ impl Answers {
         let most = (size as usize).min(MOST);
         let listing = self.tree.list(request.node).map_err(failed)?;
         let nothing = Attr::default();
+        let own = self.tree.number(request.node);
         for (place, name) in [(0, &b"."[..]), (1, b"..")] {
             let entry = plus.then_some((0, &nothing));
-            if offset <= place && !reply.dirent(most, entry, request.node, place + 1, DIR, name) {
+            if offset <= place && !reply.dirent(most, entry, own, place + 1, DIR, name) {
                 return Ok(());
             }
         }
@@ -178,7 +179,8 @@ impl Answers {
             // A damaged inode must not hide its neighbours: node 0 makes the kernel ask again when it is used.
             let attr = if plus { self.attr(entry.node).ok() } else { None };
             let more = plus.then_some(attr.as_ref().map_or((0, &nothing), |attr| (entry.node, attr)));
-            if !reply.dirent(most, more, entry.node, place as u64 + 3, entry.kind, &entry.name) {
+            let number = attr.map_or_else(|| self.tree.number(entry.node), |attr| attr.ino);
+            if !reply.dirent(most, more, number, place as u64 + 3, entry.kind, &entry.name) {
                 break;
             }
         }

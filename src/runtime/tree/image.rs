@@ -23,6 +23,10 @@ impl Layer for ImageLayer {
         Ok(facts(&self.0.inode(inode)?))
     }
 
+    fn number(&self, inode: u64) -> Result<u64> {
+        self.0.inode_number(inode).map(u64::from)
+    }
+
     fn lookup(&self, dir: u64, name: &[u8]) -> Result<Option<Found>> {
         let dir = self.0.inode(dir)?;
         Ok(self.0.lookup(&dir, name)?.map(|entry| Found { inode: entry.at, kind: entry.kind.mode_bits() }))

@@ -10,6 +10,11 @@ pub trait Layer: Send + Sync {
     fn root(&self) -> u64;
     /// Facts of an inode.
     fn attr(&self, inode: u64) -> Result<Attr>;
+    /// A number for programs that tell files apart by it: below or equal to the number of inodes that
+    /// [`Layer::size`] says, and the same for all names of a file.
+    fn number(&self, inode: u64) -> Result<u64> {
+        Ok(inode)
+    }
     /// Finds a name in a directory.
     fn lookup(&self, dir: u64, name: &[u8]) -> Result<Option<Found>>;
     /// All names of a directory, in any order.

@@ -2,7 +2,7 @@
 //! Kinds: character device 0:0 and `*.overlay.opaque=y` (kernel overlayfs), `.wh.NAME` and `.wh..wh..opq`
 //! (fuse-overlayfs, OCI layers).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::layer::{CHARDEV, DIR, Found, Layer};
 use crate::image::error::Result;
@@ -25,9 +25,18 @@ pub struct Merged {
 
 /// Unites directories, highest layer first, each given with its layer.
 pub fn unite(dirs: &[(Part, &dyn Layer)]) -> Result<BTreeMap<Vec<u8>, Merged>> {
+    unite_noting(dirs, &mut |_, _, _| {})
+}
+
+/// [`unite`]; `clash` is told of every name that is seen in one layer and for that reason hidden in another, unless both
+/// are directories.
+pub fn unite_noting(
+    dirs: &[(Part, &dyn Layer)],
+    clash: &mut dyn FnMut(&[u8], Part, Part),
+) -> Result<BTreeMap<Vec<u8>, Merged>> {
     let mut names: BTreeMap<Vec<u8>, Merged> = BTreeMap::new();
-    // Names of which no lower layer may add anything.
-    let mut closed: HashSet<Vec<u8>> = HashSet::new();
+    // Names of which no lower layer may add anything, and whether they are removed from all lower ones.
+    let mut closed: HashMap<Vec<u8>, bool> = HashMap::new();
     for (index, &((number, dir), layer)) in dirs.iter().enumerate() {
         let last = index + 1 == dirs.len();
         let mut opaque = !last && is_opaque(layer, dir)?;
@@ -35,33 +44,46 @@ pub fn unite(dirs: &[(Part, &dyn Layer)]) -> Result<BTreeMap<Vec<u8>, Merged>> {
         for (name, found) in layer.list(dir)? {
             if let Some(hidden) = name.strip_prefix(MARK) {
                 opaque |= name == OPAQUE_MARK;
-                closing.push(hidden.to_vec());
+                closing.push((hidden.to_vec(), true));
                 continue;
             }
             if is_whiteout(layer, found)? {
-                closing.push(name);
-                continue;
-            }
-            if closed.contains(&name) {
+                closing.push((name, true));
                 continue;
             }
             let part = (number, found.inode);
+            if let Some(removed) = closed.get(&name) {
+                if let (false, Some(upper)) = (removed, names.get(&name))
+                    && let Some(first) = upper.parts.first()
+                    && (upper.kind != DIR || found.kind != DIR)
+                {
+                    clash(&name, *first, part);
+                }
+                continue;
+            }
             match names.get_mut(&name) {
                 None => {
                     if found.kind != DIR && !last {
-                        closing.push(name.clone());
+                        closing.push((name.clone(), false));
                     }
                     names.insert(name, Merged { kind: found.kind, parts: vec![part] });
                 }
                 Some(upper) if upper.kind == DIR && found.kind == DIR => upper.parts.push(part),
                 // A directory above, something else here: what is still lower has nothing to do with either.
-                Some(_) => closing.push(name),
+                Some(upper) => {
+                    if let Some(first) = upper.parts.first() {
+                        clash(&name, *first, part);
+                    }
+                    closing.push((name, false));
+                }
             }
         }
         if opaque {
             break;
         }
-        closed.extend(closing);
+        for (name, removed) in closing {
+            *closed.entry(name).or_default() |= removed;
+        }
     }
     Ok(names)
 }

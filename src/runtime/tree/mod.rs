@@ -1,6 +1,7 @@
 //! Many layers as one tree. Nodes have numbers: those that lie in one layer only carry layer and inode in the number
 //! (so hard links share one, and nothing has to be remembered or forgotten); united directories get one from a table.
 
+pub mod clashes;
 mod image;
 pub mod layer;
 pub mod memory;
@@ -31,6 +32,8 @@ const MOST_LINKS: usize = 40;
 /// The merged tree.
 pub struct Tree {
     layers: Vec<Box<dyn Layer>>,
+    /// What each layer's own inode numbers begin after, and how many it has.
+    numbers: Vec<(u64, u64)>,
     united: Mutex<Table>,
     listings: Mutex<VecDeque<(u64, Listing)>>,
 }
@@ -72,7 +75,14 @@ impl Tree {
         }
         let parts: Vec<Part> = (0u16..).zip(&layers).map(|(number, layer)| (number, layer.root())).collect();
         let parts = parts.into_iter().rev().collect();
-        let tree = Tree { layers, united: Mutex::default(), listings: Mutex::default() };
+        let mut begin = 1u64;
+        let mut numbers = Vec::with_capacity(layers.len());
+        for layer in &layers {
+            let (_, count) = layer.size();
+            numbers.push((begin, count));
+            begin = begin.saturating_add(count).saturating_add(1);
+        }
+        let tree = Tree { layers, numbers, united: Mutex::default(), listings: Mutex::default() };
         tree.number_of(parts);
         Ok(tree)
     }
@@ -91,6 +101,18 @@ impl Tree {
             attr.nlink = 1;
         }
         Ok(attr)
+    }
+
+    /// A node's number for programs that tell files apart by it: small, so that 32 bits nearly always hold it, and the
+    /// same for all names of a file. An inode that says what it cannot be keeps its node's number.
+    pub fn number(&self, node: u64) -> u64 {
+        let number = || {
+            let (layer, inode) = self.top(node).ok()?;
+            let number = self.layer(layer).ok()?.number(inode).ok()?;
+            let (begin, count) = self.numbers.get(usize::from(layer))?;
+            if number <= *count { begin.checked_add(number) } else { None }
+        };
+        number().unwrap_or(node)
     }
 
     /// Finds a name in a directory.

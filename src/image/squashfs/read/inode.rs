@@ -133,6 +133,15 @@ impl Image {
         self.parse_inode(&mut self.cursor_at(at)?, at)
     }
 
+    /// The number of the inode at a place, without the rest of it.
+    ///
+    /// # Errors
+    /// As [`Image::inode`].
+    pub fn inode_number(&self, at: InodeRef) -> Result<u32> {
+        let head: [u8; 16] = self.cursor_at(at)?.array()?;
+        le32(&head, 12)
+    }
+
     /// A cursor in the inode table.
     pub(super) fn cursor_at(&self, at: InodeRef) -> Result<Cursor<'_>> {
         let (block, offset) = (at >> 16, (at & 0xffff) as usize);
