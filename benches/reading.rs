@@ -121,15 +121,15 @@ fn compare(kind: &str, image: &Path, codec: &str, work: &Path, asked: &Asked) {
     }
     let bytes = rounds.values().flatten().map(|round| round.bytes).collect::<Vec<_>>();
     assert!(bytes.windows(2).all(|pair| pair[0] == pair[1]), "{kind}: different bytes were read: {bytes:?}");
-    let median = |who: &str, what: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds[who].iter().map(what).collect();
+    let median = |who: &str, state: &str| {
+        let time = |round: &Round| if state == "cold" { round.cold } else { round.warm };
+        let mut values: Vec<f64> = rounds[who].iter().map(time).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
     let peak = |who: &str| rounds[who].iter().map(|round| round.memory).max().unwrap_or(0) / 1024;
-    let rows: [(&str, fn(&Round) -> f64); 2] = [("cold", |round| round.cold), ("warm", |round| round.warm)];
-    for (state, what) in rows {
-        let [ovl, ll, kernel] = CONTENDERS.map(|who| median(who, what));
+    for state in ["cold", "warm"] {
+        let [ovl, ll, kernel] = CONTENDERS.map(|who| median(who, state));
         println!(
             "{:<24} {ovl:8.3} {ll:8.3} {kernel:8.3}   {:6.2} {:8.2}   ovl {} · ll {}",
             format!("{codec} {kind} {state}"),
@@ -161,6 +161,10 @@ fn round(who: &str, kind: &str, image: &Path, work: &Path, asked: &Asked) -> Rou
         }
     }
     fs::write("/proc/sys/vm/drop_caches", "3").expect("only root can drop the page cache");
+    if let (Some(venv), "import") = (&asked.venv, kind) {
+        // What the interpreter needs of the host itself is no business of any contender.
+        import(venv);
+    }
     command.args(["child", kind]).arg(inside).arg(work.join("list")).arg(image);
     let output = command.stderr(Stdio::inherit()).stdin(Stdio::null()).output().unwrap();
     if who != "ovl" {
@@ -319,7 +323,7 @@ fn make_tree(top: &Path, files: usize) -> PathBuf {
         let size = match number % 1000 {
             0 => 2_000_000 + random % 6_000_000,
             place if place % 50 == 0 => 50_000 + random % 200_000,
-            _ => 200 << (random % 7) | (random >> 20) % 400,
+            _ => (200 << (random % 7)) + (random >> 20) % 400,
         };
         fs::write(dir.join(format!("file{number}.dat")), content(size as usize, random)).unwrap();
     }

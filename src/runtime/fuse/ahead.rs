@@ -65,7 +65,7 @@ impl Ahead {
     /// Notes that `got` of `asked` bytes of a file were read from `offset` on. True asks the caller to start the
     /// threads that prepare what follows; it is said once.
     pub fn note(&self, tree: &Tree, node: u64, offset: u64, asked: u64, got: u64) -> bool {
-        let (end, whole) = (offset.saturating_add(got), got < asked);
+        let (end, complete) = (offset.saturating_add(got), offset == 0 && got < asked);
         let mut state = self.state();
         if state.closed || got == 0 {
             return false;
@@ -76,7 +76,7 @@ impl Ahead {
             state.add(Task::Files(expected));
         }
         // A reader of large files comes by itself for the next piece, and the kernel for it.
-        if !follows && !(whole && offset == 0) {
+        if !follows && !complete {
             drop(state);
             let together = tree.together(node, end - 1).ok().flatten();
             state = self.state();
