@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::house::{House, finish, program};
+use crate::support::house::{House, finish, program, script};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,21 +33,39 @@ fn manual_pages_equal_the_command_line() {
 }
 
 #[test]
-fn completions_are_scripts_their_shells_accept() {
+fn completion_scripts_offer_what_is_there() {
     let house = House::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = house.ovl(&["completion", shell]).ok().stdout;
-        assert!(script.contains("rollback"), "{shell}");
-        if shell == "bash" {
-            let file = house.write("work/completion", script);
-            finish({
-                let mut bash = house.command("bash");
-                bash.args(["-n"]).arg(file);
-                bash
-            })
-            .ok();
-        }
+        assert!(script.contains("OVL_COMPLETE") && script.contains("ovl"), "{shell}: {script}");
     }
+    house.recipe("hello/1.0", script("", "touch $target_dir/x"));
+    house.recipe("hello/2.0", script("", "touch $target_dir/x"));
+    house.ovl(&["build", "-q", "hello/2.0"]).ok();
+    let run = house.names("home/.local/state/ovl/runs").concat();
+    let bin = crate::support::house::program().parent().unwrap();
+    let offered = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let line = format!(
+            "PATH={}:$PATH; source <(ovl completion bash); COMP_WORDS=({}); COMP_CWORD={}; COMP_TYPE=9
+             $(complete -p ovl | sed 's/.*-F //; s/ .*//') ovl \"${{COMP_WORDS[COMP_CWORD]}}\" && printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            bin.display(),
+            words.join(" "),
+            words.len() - 1
+        );
+        let mut bash = house.command("bash");
+        bash.args(["-c", &line]);
+        finish(bash).ok().stdout.lines().map(|word| word.trim().to_owned()).collect::<Vec<String>>()
+    };
+    assert_eq!(offered(&["ovl", "roll"]), ["rollback"]);
+    assert_eq!(offered(&["ovl", "build", "hel"]), ["hello/1.0", "hello/2.0"]);
+    assert_eq!(offered(&["ovl", "info", "h"]), ["hello/2.0"]);
+    assert_eq!(offered(&["ovl", "rm", "hello/1"]), [""]);
+    assert_eq!(offered(&["ovl", "logs", "--run", "20"]), [run.as_str()]);
+    assert!(offered(&["ovl", "status", ""]).iter().any(|word| word == "hello/2.0"));
+    assert!(offered(&["ovl", "info", "/et"]).iter().any(|word| word == "/etc/"), "files, too");
+    house.write("home/.config/ovl/config.yaml", "no: such: thing");
+    assert_eq!(offered(&["ovl", "info", "h"]), [""], "a broken configuration is for the command to tell");
 }
 
 /// The shell blocks of a document, in order.

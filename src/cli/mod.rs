@@ -6,6 +6,7 @@ mod asked;
 mod avail;
 mod build;
 mod check;
+mod complete;
 mod completion;
 mod config;
 mod doctor;
@@ -71,6 +72,7 @@ fn verbosity(common: &Common) -> i8 {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

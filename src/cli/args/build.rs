@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::NetworkArg;
+use crate::cli::complete;
 
 /// `ovl build`
 #[derive(Debug, Args)]
 pub struct Build {
     /// Overlays, as in samtools/1.22 (also samtools=1.22, samtools@1.22), or templates, which ask for their values
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = complete::recipe())]
     pub names: Vec<String>,
     /// Build the only NAME from this recipe
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use super::complete;
+
 /// Builds software into single-file overlays and runs it, without root.
 #[derive(Debug, Parser)]
 #[command(name = "ovl", version, max_term_width = 100, disable_help_subcommand = true, arg_required_else_help = true)]
@@ -109,6 +111,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Info {
     /// An overlay by name or file
+    #[arg(add = complete::overlay())]
     pub overlay: String,
     /// Print as JSON
     #[arg(long)]
@@ -138,7 +141,7 @@ pub struct Avail {
 #[derive(Debug, Args)]
 pub struct Rm {
     /// Overlays to remove
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = complete::installed_name())]
     pub names: Vec<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -152,6 +155,7 @@ pub struct Rm {
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// The overlay
+    #[arg(add = complete::installed_name())]
     pub name: String,
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
@@ -162,7 +166,7 @@ pub struct Rollback {
 #[derive(Debug, Args)]
 pub struct Check {
     /// Recipe files, scripts with #DEP: lines, directories of recipes, or names
-    #[arg(required = true, value_name = "RECIPE", value_hint = ValueHint::AnyPath)]
+    #[arg(required = true, value_name = "RECIPE", add = complete::recipe_or_file())]
     pub recipes: Vec<String>,
     /// Build the dependencies that are missing
     #[arg(short, long)]
@@ -176,6 +180,7 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Export {
     /// An overlay by name or file
+    #[arg(add = complete::overlay())]
     pub overlay: String,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]

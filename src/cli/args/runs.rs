@@ -3,12 +3,13 @@
 use clap::Args;
 
 use super::build::Asked;
+use crate::cli::complete;
 
 /// `ovl status`
 #[derive(Debug, Args)]
 pub struct Status {
     /// Runs by id, or overlays by name (default: what is not over yet, else the newest run)
-    #[arg(value_name = "RUN|NAME")]
+    #[arg(value_name = "RUN|NAME", add = complete::run())]
     pub what: Vec<String>,
     /// Show it anew until all is over
     #[arg(short, long)]
@@ -25,9 +26,10 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// The overlay
+    #[arg(add = complete::run_name())]
     pub name: String,
     /// The run, if not the newest that has it
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", add = complete::run_id())]
     pub run: Option<String>,
     /// Go on as the log grows
     #[arg(short, long)]
@@ -47,7 +49,7 @@ pub struct Logs {
 #[derive(Debug, Args)]
 pub struct Wait {
     /// A run by id, or an overlay by name (default: the newest run)
-    #[arg(value_name = "RUN|NAME")]
+    #[arg(value_name = "RUN|NAME", add = complete::run())]
     pub what: Option<String>,
     /// Print the results as JSON
     #[arg(long)]
@@ -58,9 +60,10 @@ pub struct Wait {
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The overlay
+    #[arg(add = complete::run_name())]
     pub name: String,
     /// The run, if not the newest that has it
-    #[arg(long, value_name = "RUN")]
+    #[arg(long, value_name = "RUN", add = complete::run_id())]
     pub run: Option<String>,
     /// Print as JSON
     #[arg(long)]
@@ -71,7 +74,7 @@ pub struct Explain {
 #[derive(Debug, Args)]
 pub struct Cancel {
     /// Runs by id, or overlays by name
-    #[arg(value_name = "RUN|NAME", required_unless_present = "all")]
+    #[arg(value_name = "RUN|NAME", required_unless_present = "all", add = complete::run())]
     pub what: Vec<String>,
     /// All runs that are not over
     #[arg(long, conflicts_with = "what")]
@@ -88,7 +91,7 @@ pub struct Cancel {
 #[derive(Debug, Args)]
 pub struct Retry {
     /// A run by id, or overlays by name (default: the newest run)
-    #[arg(value_name = "RUN|NAME")]
+    #[arg(value_name = "RUN|NAME", add = complete::run())]
     pub what: Vec<String>,
     /// Everything that failed and what was skipped for it (the default)
     #[arg(long)]
@@ -120,7 +123,7 @@ pub struct History {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// Only builds of this overlay
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::run_name())]
     pub name: Option<String>,
     /// Print as JSON
     #[arg(long)]
