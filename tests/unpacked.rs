@@ -234,3 +234,30 @@ fn too_little_space_and_scratch_without_programs_are_said_with_figures() {
     assert_cleared(&house);
     house.settle();
 }
+
+#[test]
+fn unpacking_can_be_asked_for_and_is_shared() {
+    let house = House::new();
+    house.recipe("tool/1.0", script("", "mkdir $target_dir/bin; echo x > $target_dir/bin/f"));
+    house.ovl(&["build", "-q", "tool/1.0"]).ok();
+    let line = "stat -f -c %T /cnt/tool/1.0; readlink /proc/self/ns/mnt; cat";
+    let args = ["exec", "--unpack", "-o", "tool", "--", "sh", "-c", line];
+    let mut command = house.ovl_command(&args);
+    let mut first = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(first.stdout.as_mut().unwrap()));
+    let (kind, place) = (lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap());
+    assert_ne!(kind, "fuseblk");
+    let second = house.ovl(&args).ok();
+    assert_eq!(second.stdout, format!("{kind}\n{place}\n"), "it joins");
+    assert_eq!(house.names("scratch").len(), 1);
+    drop(first.stdin.take());
+    let first = crate::support::house::Run::of(first.wait_with_output().unwrap()).says("unpacking");
+    assert_eq!(first.code, 0);
+    assert_ne!(
+        house.ovl(&["exec", "-o", "tool", "--", "stat", "-f", "-c", "%T", "/cnt/tool/1.0"]).ok().stdout.trim(),
+        kind
+    );
+    house.settle();
+    assert!(house.names("scratch").is_empty());
+    house.ovl(&["exec", "--unpack", "--runtime", "apptainer", "-o", "tool", "true"]).says("apptainer");
+}

@@ -56,6 +56,7 @@ pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context
         isolation: Isolation { network: with.network.map_or(Network::Host, network), ..Isolation::default() },
         scratch: scratch(&context.config),
         gpus: runtime::gpu::wanted(&context.config.gpu(), context.config.nvliblist()),
+        unpack: with.unpack,
         fakeroot: with.fakeroot,
         flags: with.apptainer_arg.clone(),
         cwd: with.pwd.as_ref().map_or(cwd.clone(), |dir| cwd.join(dir)),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use crate::cli::complete;
+
 /// Networks.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum NetworkArg {
@@ -47,6 +49,9 @@ pub struct Surroundings {
     /// No drivers of graphics processors, also where there are some
     #[arg(long, conflicts_with_all = ["nv", "rocm"])]
     pub no_gpu: bool,
+    /// Copy the overlays to node-local scratch for as long as anything uses them, also where they could be served
+    #[arg(long)]
+    pub unpack: bool,
     /// The command sees itself as root; outside it stays you
     #[arg(long)]
     pub fakeroot: bool,
@@ -62,7 +67,7 @@ pub struct Surroundings {
 #[derive(Debug, Args)]
 pub struct Exec {
     /// An overlay by name or file; later ones win (repeatable)
-    #[arg(short, long, value_name = "OVERLAY")]
+    #[arg(short, long, value_name = "OVERLAY", add = complete::overlay())]
     pub overlay: Vec<String>,
     /// What else the command sees.
     #[command(flatten)]
@@ -79,7 +84,7 @@ pub struct Short {
     #[command(flatten)]
     pub with: Surroundings,
     /// Overlays by name or file; later ones win
-    #[arg(value_name = "OVERLAY")]
+    #[arg(value_name = "OVERLAY", add = complete::overlay())]
     pub overlay: Vec<String>,
     /// The command; bash when there is none
     #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]

@@ -48,6 +48,9 @@ pub fn line(
     root: Root<'_>,
     host: &BTreeMap<OsString, OsString>,
 ) -> Result<Line, String> {
+    if invocation.unpack {
+        return Err("overlays cannot be unpacked for apptainer: leave --unpack out".into());
+    }
     if invocation.isolation.read_only {
         return Err(format!("a read-only view of the host cannot be had through {}", dialect.name()));
     }

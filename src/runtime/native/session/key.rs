@@ -21,7 +21,8 @@ const JOBS: [&str; 8] = [
 /// The key of the session that fits an invocation; None when it has to be by itself, or cannot be described.
 pub fn key(invocation: &Invocation) -> Option<String> {
     let isolation = invocation.isolation;
-    if isolation.processes || isolation.network != Network::Host {
+    // Who is root inside may mount things there, which is nothing for others.
+    if isolation.processes || isolation.network != Network::Host || invocation.fakeroot {
         return None;
     }
     let mut text = format!("ovl {} {:?}\n", env!("CARGO_PKG_VERSION"), host::ids());
@@ -92,7 +93,6 @@ mod tests {
             Invocation { layers: vec!["/etc/group".into()], ..one.clone() },
             Invocation { mounts: vec![bound("/etc")], ..one.clone() },
             Invocation { base: Base::Dir("/etc".into()), ..one.clone() },
-            Invocation { fakeroot: true, ..one.clone() },
             Invocation { writable: Some("/etc/group".into()), ..one.clone() },
         ];
         for other in different {
@@ -109,6 +109,7 @@ mod tests {
         for isolation in alone {
             assert_eq!(key(&Invocation { isolation, ..Invocation::default() }), None);
         }
+        assert_eq!(key(&Invocation { fakeroot: true, ..Invocation::default() }), None);
         assert_eq!(key(&Invocation { layers: vec!["/no/such/file".into()], ..Invocation::default() }), None);
     }
 
