@@ -19,11 +19,14 @@ mod internal;
 mod jobs;
 mod list;
 mod missing;
+mod module;
 mod pattern;
 mod rm;
 mod rollback;
 mod runs;
+mod shell_init;
 mod templates;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -130,6 +133,9 @@ fn run(cli: Cli) -> Outcome {
             runs::retry::run(&args, &context(progress.into_iter().collect())?)
         }
         Command::History(args) => runs::history::run(&args, &context(Vec::new())?),
+        Command::Wrap(args) => wrap::run(&args, &context(Vec::new())?),
+        Command::Module(args) => module::run(&args, &context(Vec::new())?),
+        Command::ShellInit(args) => shell_init::run(&args, &context(Vec::new())?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

@@ -284,6 +284,11 @@ impl Config {
         self.settings.all("exec.bind")
     }
 
+    /// Where wrappers go.
+    pub fn wrap_dir(&self) -> PathBuf {
+        self.path("wrap.dir").unwrap_or_else(|| PathBuf::from("/tmp/ovl-bin"))
+    }
+
     /// auto, nvidia, rocm or none.
     pub fn gpu(&self) -> String {
         self.text("exec.gpu")

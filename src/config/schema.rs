@@ -201,6 +201,13 @@ pub const KEYS: &[Key] = &[
         "",
         "What NVIDIA's driver consists of, in the form of Apptainer's nvliblist.conf; unset: Apptainer's, the driver's or ovl's own list.",
     ),
+    key(
+        "wrap.dir",
+        Kind::Path,
+        "~/.local/share/ovl/bin",
+        "",
+        "Where `ovl wrap` puts wrappers; `ovl shell-init` puts it on PATH.",
+    ),
     key("ui.progress", Kind::Choice(&["auto", "bars", "plain", "json", "none"]), "auto", "", "How progress is told."),
     key(
         "ui.color",

@@ -5,5 +5,7 @@ pub mod binds;
 pub mod environ;
 pub mod gpu;
 mod invocation;
+pub mod modulefile;
+pub mod wrapper;
 
 pub use invocation::{Base, Gpus, Invocation, Isolation, Mount, Network};

@@ -4,6 +4,7 @@ pub mod claim;
 pub mod index;
 pub mod layers;
 pub mod overlays;
+pub mod programs;
 pub mod publish;
 pub mod recipes;
 pub mod sweep;

@@ -3,6 +3,7 @@
 mod build;
 mod exec;
 mod runs;
+mod wrap;
 
 use std::path::PathBuf;
 
@@ -79,6 +80,12 @@ pub enum Command {
     Retry(Retry),
     /// List runs and how they went
     History(History),
+    /// Put programs of an overlay on PATH by thin scripts
+    Wrap(Wrap),
+    /// Make modulefiles for Lmod or Environment Modules
+    Module(Module),
+    /// Print what a shell's rc file evaluates: wrappers on PATH, completion
+    ShellInit(ShellInit),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -93,6 +100,7 @@ pub enum Command {
 pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
+pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
 
 /// `ovl list`
 #[derive(Debug, Args)]
