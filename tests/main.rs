@@ -32,3 +32,4 @@ mod slurm;
 mod support;
 mod templates;
 mod unpacked;
+mod wrapping;

@@ -20,7 +20,8 @@ pub fn text(module: &Module) -> String {
     line(&["conflict"], &[&module.name.stem()]);
     for need in &module.needs {
         let need = need.to_string();
-        line(&["if {![is-loaded", &quoted(&need), "]} { module load", &quoted(&need), "}"], &[]);
+        let word = quoted(&need);
+        line(&[&format!("if {{![is-loaded {word}]}} {{ module load {word} }}")], &[]);
         line(&["prereq"], &[&need]);
     }
     for change in &module.changes {
