@@ -66,3 +66,26 @@ fn fakeroot_is_root_inside_and_the_user_outside() {
     assert_eq!(finish(shell).ok().stdout, format!("0\n{own}\n0\n"));
     house.settle();
 }
+
+#[test]
+fn fakeroot_has_the_subordinate_ids_of_the_user() {
+    let house = with_overlays(&[("a/1", "")]);
+    let user = nix::unistd::User::from_uid(house.path("work").metadata().unwrap().uid().into()).unwrap().unwrap();
+    let ids = std::fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let first =
+        ids.lines().find_map(|line| line.strip_prefix(&format!("{}:", user.name))?.split(':').next()?.parse().ok());
+    let (Some(first), true) = (first, std::path::Path::new("/usr/bin/newuidmap").exists()) else {
+        println!("skipped: {} has no subordinate ids, or there is no newuidmap", user.name);
+        return;
+    };
+    let script = "touch mine made; chown 5:6 made; stat -c '%u %g' mine made /cnt/a/1; wc -l < /proc/self/uid_map";
+    for _ in 0..2 {
+        let run = house.ovl(&["exec", "--fakeroot", "-o", "a", "sh", "-c", script]).ok();
+        assert_eq!(run.stdout, "0 0\n5 6\n0 0\n2\n", "{run:#?}");
+        let of = |file: &str| house.path(file).metadata().unwrap().uid();
+        let first: u32 = first;
+        assert_eq!((of("work/mine"), of("work/made")), (user.uid.as_raw(), first + 4));
+        house.ovl(&["exec", "--fakeroot", "rm", "made", "mine"]).ok();
+    }
+    house.settle();
+}

@@ -2,12 +2,9 @@
 
 use std::ffi::OsStr;
 
-use clap::CommandFactory;
-use clap_complete::Shell;
-
-use super::Context;
-use super::args::{Cli, ShellArg, ShellInit};
-use super::failure::{Failure, Outcome};
+use super::args::{ShellArg, ShellInit};
+use super::failure::{Failure, Outcome, code};
+use super::{Context, complete};
 use crate::model::cmd::quote;
 
 /// Runs the command.
@@ -16,12 +13,11 @@ pub fn run(args: &ShellInit, context: &Context) -> Outcome {
     let text = dir.to_str().filter(|text| !text.contains(':'));
     let dir = text.ok_or_else(|| Failure::usage(format!("wrap.dir: {} cannot be on PATH", dir.display())))?;
     let shell = match args.shell {
-        ShellArg::Bash => Shell::Bash,
-        ShellArg::Zsh => Shell::Zsh,
-        ShellArg::Fish => Shell::Fish,
+        ShellArg::Bash => "bash",
+        ShellArg::Zsh => "zsh",
+        ShellArg::Fish => "fish",
     };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "ovl", &mut script);
+    let script = complete::script(shell).map_err(|error| Failure::new(code::ERROR, error.to_string()))?;
     let completion = String::from_utf8_lossy(&script);
     context.ui.out_bytes(text_for(args.shell, dir, &completion).as_bytes());
     Ok(0)

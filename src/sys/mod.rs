@@ -18,6 +18,7 @@ pub mod owner;
 pub mod pass;
 pub mod process;
 pub mod signal;
+pub mod subids;
 pub mod term;
 pub mod userns;
 pub mod watch;

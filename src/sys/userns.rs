@@ -11,6 +11,8 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::subids::{self, Mapped};
+
 /// Something the kernel refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {source}")]
@@ -49,9 +51,11 @@ pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
     enter_as(kinds, super::host::ids())
 }
 
-/// As [`enter`], but the user and group are seen inside by these ids: `(0, 0)` makes them look like root.
+/// As [`enter`], but the user and group are seen inside by these ids: `(0, 0)` makes them look like root. Who has
+/// subordinate ids sees them then, too, as the ids from 1 on.
 pub fn enter_as(kinds: Kinds, seen: (u32, u32)) -> Result<(), Refusal> {
     let (uid, gid) = super::host::ids();
+    let mapper = if seen == (0, 0) && uid != 0 { subids::start() } else { None };
     let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
     if kinds.processes {
         flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
@@ -59,7 +63,25 @@ pub fn enter_as(kinds: Kinds, seen: (u32, u32)) -> Result<(), Refusal> {
     if kinds.network {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    unshare(flags).map_err(Refusal::new("create a user namespace"))?;
+    let entered = unshare(flags);
+    let mapped = mapper.map_or(Mapped::None, |mapper| mapper.finish(entered.is_ok()));
+    entered.map_err(Refusal::new("create a user namespace"))?;
+    match mapped {
+        Mapped::None => map_own((uid, gid), seen)?,
+        Mapped::All => {}
+        Mapped::Half => {
+            let source = io::Error::other("newgidmap did, newuidmap did not");
+            return Err(Refusal { what: "map subordinate ids into the user namespace".into(), source });
+        }
+    }
+    if kinds.network {
+        loopback_up().map_err(Refusal::new("bring the loopback interface up"))?;
+    }
+    Ok(())
+}
+
+/// Maps the caller's own ids, which needs no privilege.
+fn map_own((uid, gid): (u32, u32), seen: (u32, u32)) -> Result<(), Refusal> {
     // Without "deny" an unprivileged process may not map its group (user_namespaces(7)).
     match fs::write("/proc/self/setgroups", "deny") {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -70,11 +92,7 @@ pub fn enter_as(kinds: Kinds, seen: (u32, u32)) -> Result<(), Refusal> {
     fs::write("/proc/self/uid_map", format!("{} {uid} 1\n", seen.0))
         .map_err(Refusal::new("map the user id into the user namespace"))?;
     fs::write("/proc/self/gid_map", format!("{} {gid} 1\n", seen.1))
-        .map_err(Refusal::new("map the group id into the user namespace"))?;
-    if kinds.network {
-        loopback_up().map_err(Refusal::new("bring the loopback interface up"))?;
-    }
-    Ok(())
+        .map_err(Refusal::new("map the group id into the user namespace"))
 }
 
 /// Moves this single-threaded process into the user and the mount namespace that these files (of `/proc/PID/ns`) stand

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use crate::cli::complete;
+
 /// `ovl wrap`
 #[derive(Debug, Args)]
 pub struct Wrap {
     /// An overlay by name or file
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::overlay())]
     pub overlay: String,
     /// Where to put the wrappers (default: wrap.dir)
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -31,7 +33,7 @@ pub struct Wrap {
 #[derive(Debug, Args)]
 pub struct Module {
     /// Overlays by name
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = complete::installed_name())]
     pub names: Vec<String>,
     /// Write NAME/VERSION.lua or NAME/VERSION here, with directories of wrappers beside them (default: print it)
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
