@@ -1,5 +1,6 @@
 //! Words: the plain values every room speaks in. No I/O, no process, no clock, no print.
 
+pub mod batch;
 pub mod cmd;
 pub mod env;
 pub mod event;

@@ -48,6 +48,7 @@ fn job(submitter: &Submitter, step: usize) -> Result<Job, SubmitError> {
             format!("Builds {} for {} (run {id}, step {step}, attempt {attempt}).", plan.name, dir.head.user),
             format!("See how it is with: ovl status {id}    its log: ovl logs {}", plan.name),
         ],
+        batch: None,
     })
 }
 

@@ -3,12 +3,15 @@
 use super::FlagError;
 use super::amount;
 use super::words::Flag;
+use crate::model::batch::Asks;
 use crate::model::resources::{Extra, Figure, Gpus, Resources, Scheduler, Source};
 
 /// Resources being read.
 pub struct Gather {
     /// So far.
     pub resources: Resources,
+    /// What only scripts may ask for; None: a recipe is read.
+    pub asks: Option<Asks>,
     scheduler: Scheduler,
 }
 
@@ -25,7 +28,17 @@ pub fn figure<T>(flag: &Flag, value: T) -> Option<Figure<T>> {
 impl Gather {
     /// Nothing yet.
     pub fn new(scheduler: Scheduler) -> Gather {
-        Gather { resources: Resources::default(), scheduler }
+        Gather { resources: Resources::default(), asks: None, scheduler }
+    }
+
+    /// Nothing yet of a user's script.
+    pub fn of_script(scheduler: Scheduler) -> Gather {
+        Gather { asks: Some(Asks::default()), ..Gather::new(scheduler) }
+    }
+
+    /// All that was read.
+    pub fn script(self) -> (Resources, Asks) {
+        (self.resources, self.asks.unwrap_or_default())
     }
 
     /// Keeps a flag that has no place in the model.

@@ -7,6 +7,7 @@ pub mod htcondor;
 pub mod limits;
 pub mod lsf;
 mod names;
+pub mod pattern;
 pub mod pbs;
 mod reply;
 mod script;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::batch::{self, After, Array, Asks, Shape};
 use crate::model::cmd::Cmd;
 use crate::model::loc::Loc;
 use crate::model::resources::{JobId, Resources, Scheduler};
@@ -148,6 +150,23 @@ pub struct Job {
     pub env: BTreeMap<String, String>,
     /// Comment lines below the directives, for people: what this is and how to look at it.
     pub comments: Vec<String>,
+    /// What a user's script is beside that; None: a build.
+    pub batch: Option<Batch>,
+}
+
+/// What makes a job one of a user's script. `output` of its [`Job`] is then a whole [`pattern`].
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its tasks and nodes.
+    pub shape: Shape,
+    /// Its array.
+    pub array: Option<Array>,
+    /// Where standard error goes, a [`pattern`]; None: where output goes.
+    pub error: Option<PathBuf>,
+    /// The umask of whoever submits it, in octal digits.
+    pub umask: Option<String>,
+    /// HTCondor: it is the only node of a DAG, whose id is the job's.
+    pub dag: bool,
 }
 
 /// A job script, and what of its resources could not be said in this dialect (each with its place).
@@ -191,6 +210,10 @@ pub trait Dialect: Sync {
     /// cannot be split into flag and value, or whose value makes no sense, are errors.
     fn read(&self, directives: &[Directive]) -> Result<Resources, FlagError>;
 
+    /// As [`Dialect::read`], for a user's script: tasks, nodes, names, outputs and arrays are understood, and whatever has
+    /// no place in the model is kept for its own scheduler. Only what makes no sense in a job is refused.
+    fn read_script(&self, directives: &[Directive]) -> Result<(Resources, Asks), FlagError>;
+
     /// Writes a job script.
     fn write(&self, job: &Job) -> Written;
 
@@ -200,6 +223,9 @@ pub trait Dialect: Sync {
     /// Submits a script, after these jobs have succeeded, held if asked. `text` is what the script holds: LSF reads it
     /// from its standard input. For DAGMan `script` is the DAG file; its stem becomes the name to [`Dialect::find`] it by.
     fn submit(&self, script: &Path, text: &str, after: &[JobId], held: bool) -> Cmd;
+
+    /// Submits a user's script, which waits for others.
+    fn submit_after(&self, script: &Path, text: &str, after: &[After]) -> Cmd;
 
     /// The id in the reply to [`Dialect::submit`].
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered>;
@@ -253,6 +279,13 @@ pub trait Dialect: Sync {
     /// What that job was granted.
     fn granted(&self, env: &Env) -> Granted;
 
+    /// The number of this task in its array, from 1.
+    fn index(&self, env: &Env) -> Option<u32>;
+
+    /// What a job of several tasks was granted. `cpus` is what each task asked for; `read` gives the text of a file that
+    /// the environment names.
+    fn granted_tasks(&self, env: &Env, cpus: u32, read: &dyn Fn(&str) -> Option<String>) -> batch::Granted;
+
     /// Whether a variable must not reach the scheduler's commands (`SLURM_*`, `SBATCH_*`, … of an outer job).
     fn poisons(&self, variable: &str) -> bool;
 
@@ -295,12 +328,28 @@ pub fn of_marker(marker: Marker) -> &'static dyn Dialect {
 /// What the directives of a recipe ask for. Where there are those of several schedulers, the ones for the scheduler at
 /// hand count, else those of the first.
 pub fn read(directives: &[Directive], at_hand: Option<Scheduler>) -> Result<Resources, FlagError> {
-    let Some(first) = directives.first() else { return Ok(Resources::default()) };
-    let own = directives.iter().find(|one| Some(of_marker(one.marker).scheduler()) == at_hand);
-    let marker = own.map_or(first.marker, |one| one.marker);
-    let those: Vec<Directive> = directives.iter().filter(|one| one.marker == marker).cloned().collect();
-    of_marker(marker).read(&those)
+    match that_count(directives, at_hand) {
+        Some((dialect, those)) => dialect.read(&those),
+        None => Ok(Resources::default()),
+    }
 }
 
+/// The same for a user's script.
+pub fn read_script(directives: &[Directive], at_hand: Option<Scheduler>) -> Result<(Resources, Asks), FlagError> {
+    match that_count(directives, at_hand) {
+        Some((dialect, those)) => dialect.read_script(&those),
+        None => Ok(Default::default()),
+    }
+}
+
+fn that_count(directives: &[Directive], at_hand: Option<Scheduler>) -> Option<(&'static dyn Dialect, Vec<Directive>)> {
+    let first = directives.first()?;
+    let own = directives.iter().find(|one| Some(of_marker(one.marker).scheduler()) == at_hand);
+    let marker = own.map_or(first.marker, |one| one.marker);
+    Some((of_marker(marker), directives.iter().filter(|one| one.marker == marker).cloned().collect()))
+}
+
+#[cfg(test)]
+mod script_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::Job;
+use super::pattern::{self, Piece};
+use super::{Batch, Job};
 use crate::model::resources::{Extra, Figure, Resources, Scheduler, Source};
 use crate::recipe::values::is_variable;
 
@@ -30,10 +31,51 @@ pub fn quote(word: &str) -> String {
     text
 }
 
+/// Where a job script sends what it prints, as bash words.
+pub struct Redirect {
+    /// Standard output.
+    pub output: String,
+    /// Standard error; None: the same.
+    pub error: Option<String>,
+}
+
+/// How a scheduler's job script knows itself, as bash words.
+pub struct Own {
+    /// The job's id.
+    pub job: &'static str,
+    /// The id of the whole array.
+    pub array: &'static str,
+    /// The number of the task.
+    pub index: &'static str,
+}
+
+/// The redirection of a user's script: its patterns as bash words.
+pub fn redirect(job: &Job, batch: &Batch, own: &Own) -> Redirect {
+    let word = |file: &Path| {
+        // Variables stand in double quotes, everything else in single ones.
+        pattern::fill(&pattern::parse(&path(file)), &|piece| match piece {
+            Piece::Text(text) => Some(quote(text)),
+            Piece::Job => Some(format!("\"{}\"", own.job)),
+            Piece::Array => Some(format!("\"{}\"", own.array)),
+            Piece::Index => Some(format!("\"{}\"", own.index)),
+            Piece::Name => Some(quote(&job.name)),
+            Piece::User => Some("\"${USER}\"".to_owned()),
+            Piece::Other('N') => Some("\"${HOSTNAME}\"".to_owned()),
+            Piece::Other(_) => None,
+        })
+    };
+    Redirect { output: word(&job.output), error: batch.error.as_deref().map(word) }
+}
+
 /// The lines below the directives. `redirect` is a bash word for the output file, where the scheduler's own way of
 /// writing output shows it only when the job is over.
-pub fn body(job: &Job, redirect: Option<String>, notes: &mut Vec<String>) -> String {
+pub fn body(job: &Job, redirect: Option<Redirect>, notes: &mut Vec<String>) -> String {
     let mut text = String::from("\n");
+    if let Some(umask) = job.batch.as_ref().and_then(|batch| batch.umask.as_deref())
+        && umask.bytes().all(|b| b.is_ascii_digit())
+    {
+        text.push_str(&format!("umask {umask}\n"));
+    }
     for comment in &job.comments {
         for line in comment.split(['\n', '\r']) {
             text.push_str(&comment_line(line));
@@ -46,8 +88,13 @@ pub fn body(job: &Job, redirect: Option<String>, notes: &mut Vec<String>) -> Str
             notes.push(format!("the variable {name:?} cannot be passed to a job"));
         }
     }
-    if let Some(word) = redirect {
-        text.push_str(&format!("exec >>{word} 2>&1\n"));
+    match redirect {
+        None => {}
+        Some(Redirect { output, error: None }) if job.batch.is_some() => {
+            text.push_str(&format!("exec >{output} 2>&1\n"));
+        }
+        Some(Redirect { output, error: None }) => text.push_str(&format!("exec >>{output} 2>&1\n")),
+        Some(Redirect { output, error: Some(error) }) => text.push_str(&format!("exec >{output} 2>{error}\n")),
     }
     text.push_str(&format!("cd {} || exit 1\n", quote(&path(&job.cwd))));
     let words: Vec<String> = job.argv.iter().map(|word| quote(word)).collect();
@@ -71,10 +118,10 @@ pub fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The output file as a bash word: `%j` becomes the value of `variable`.
-pub fn output_word(job: &Job, variable: &str) -> String {
+/// The output file of a build: `%j` becomes the value of `variable`.
+pub fn output_word(job: &Job, variable: &str) -> Redirect {
     let pieces: Vec<String> = path(&job.output).split("%j").map(quote).collect();
-    pieces.join(&format!("\"${{{variable}}}\""))
+    Redirect { output: pieces.join(&format!("\"${{{variable}}}\"")), error: None }
 }
 
 /// Who said it, for notes; what nobody said needs no note.

@@ -36,6 +36,7 @@ pub fn job(resources: Resources) -> Job {
         argv: vec!["/opt/ovl/bin/ovl".into(), "internal".into(), "it's".into()],
         env: [("OVL_STEP".to_owned(), "a b".to_owned())].into(),
         comments: vec!["samtools/1.21 for u".into(), "BSUB -q evil".into()],
+        batch: None,
     }
 }
 

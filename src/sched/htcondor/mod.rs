@@ -10,6 +10,7 @@ use std::path::Path;
 pub use dag::{DagNode, Submit, dag};
 
 use super::{Chaining, Dialect, Env, FlagError, Granted, Job, JobView, Reply, Unanswered, Written, names};
+use crate::model::batch::{self, After, Asks};
 use crate::model::cmd::Cmd;
 use crate::model::resources::{JobId, Resources, Scheduler};
 use crate::recipe::scan::Directive;
@@ -27,6 +28,10 @@ impl Dialect for HtCondor {
         Ok(Resources::default())
     }
 
+    fn read_script(&self, _directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+        Ok(Default::default())
+    }
+
     fn write(&self, job: &Job) -> Written {
         write::write(job)
     }
@@ -37,6 +42,11 @@ impl Dialect for HtCondor {
 
     fn submit(&self, script: &Path, _text: &str, _after: &[JobId], held: bool) -> Cmd {
         talk::submit(script, held)
+    }
+
+    /// Only without conditions: a job that waits is a DAG of its own.
+    fn submit_after(&self, script: &Path, _text: &str, _after: &[After]) -> Cmd {
+        Cmd::new("condor_submit").arg(script)
     }
 
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered> {
@@ -98,6 +108,30 @@ impl Dialect for HtCondor {
     fn granted(&self, env: &Env) -> Granted {
         let cpus = env.get("OMP_NUM_THREADS").and_then(|text| text.trim().parse().ok()).filter(|cpus: &u32| *cpus > 0);
         Granted { cpus, mem: None }
+    }
+
+    /// The submit description passes it.
+    fn index(&self, env: &Env) -> Option<u32> {
+        env.get("OVL_ARRAY_INDEX")?.trim().parse().ok()
+    }
+
+    /// All tasks lie on one machine, whose slot tells its figures in a file.
+    fn granted_tasks(&self, env: &Env, cpus: u32, read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
+        let ad = env.get("_CONDOR_MACHINE_AD").and_then(|path| read(path)).unwrap_or_default();
+        let figure = |name: &str| {
+            let values = ad.lines().filter_map(|line| line.split_once('='));
+            let mut own = values.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+            own.next().and_then(|(_, value)| value.trim().parse::<u64>().ok()).filter(|value| *value > 0)
+        };
+        let slots = figure("Cpus").and_then(|cpus| u32::try_from(cpus).ok()).or(self.granted(env).cpus);
+        let tasks = slots.map(|slots| (slots / cpus.max(1)).max(1));
+        batch::Granted {
+            nodes: Some(1),
+            tasks,
+            per_node: tasks,
+            cpus: slots.map(|slots| cpus.clamp(1, slots)),
+            mem: figure("Memory").and_then(|mb| mb.checked_mul(1 << 20)),
+        }
     }
 
     fn poisons(&self, variable: &str) -> bool {

@@ -99,12 +99,26 @@ pub fn states(reply: &Reply, over: bool) -> Result<BTreeMap<JobId, JobView>, Una
             (Some(dag), Some(node)) => JobId(format!("{dag}:{node}")),
             _ => JobId(format!("{own}:")),
         };
-        // A node that was tried again has several jobs; the last one counts.
-        if jobs.get(&id).is_none_or(|(known, _)| *known <= own) {
-            jobs.insert(id, (own, view(&ad, over)));
+        let new = view(&ad, over);
+        match jobs.get(&id) {
+            // An array: one cluster, several processes. The least finished one counts, then the worst.
+            Some((known, old)) if *known == own && weight(old) >= weight(&new) => {}
+            // A node that was tried again has several jobs; the last one counts.
+            Some((known, _)) if *known > own => {}
+            _ => {
+                jobs.insert(id, (own, new));
+            }
         }
     }
     Ok(jobs.into_iter().map(|(id, (_, view))| (id, view)).collect())
+}
+
+fn weight(view: &JobView) -> u8 {
+    match view.state {
+        JobState::Ended(End::Done) => 0,
+        JobState::Ended(_) => 1,
+        _ => 2,
+    }
 }
 
 fn ads(text: &str) -> Result<Vec<Value>, Unanswered> {

@@ -1,9 +1,11 @@
 //! Submit descriptions of DAG nodes. Values are quoted for condor_submit, where `$` begins a macro.
 
 use super::dag::is_plain;
+use crate::model::batch::mem_per_node;
 use crate::model::resources::{Mem, Resources, Scheduler};
 use crate::recipe::values::is_variable;
 use crate::sched::amount::mb;
+use crate::sched::pattern::{self, Piece};
 use crate::sched::script::{left_out, own_extras, path};
 use crate::sched::{Job, Written};
 
@@ -31,7 +33,18 @@ pub fn write(job: &Job) -> Written {
         }
         fits
     };
-    let output = path(&job.output).split("%j").map(plain).collect::<Vec<_>>().join("$(Cluster)");
+    let batch = job.batch.as_ref();
+    let (output, error) = match batch {
+        None => {
+            let output = path(&job.output).split("%j").map(plain).collect::<Vec<_>>().join("$(Cluster)");
+            (output.clone(), output)
+        }
+        Some(batch) => {
+            let output = filled(&job.output, job);
+            let error = batch.error.as_ref().map_or_else(|| output.clone(), |error| filled(error, job));
+            (output, error)
+        }
+    };
     let program = job.argv.first().map(String::as_str).unwrap_or("/bin/false");
     for (key, value) in [
         ("universe", "vanilla".to_owned()),
@@ -42,8 +55,8 @@ pub fn write(job: &Job) -> Written {
         ("environment", environment(job, &mut notes)),
         ("getenv", "false".to_owned()),
         ("initialdir", plain(&path(&job.cwd))),
-        ("output", output.clone()),
-        ("error", output),
+        ("output", output),
+        ("error", error),
         // Steps work on the shared file system; only machines that have it match.
         ("should_transfer_files", "NO".to_owned()),
         ("notification", "never".to_owned()),
@@ -54,7 +67,15 @@ pub fn write(job: &Job) -> Written {
             notes.push(format!("{key} holds characters that a submit description cannot take and is left out"));
         }
     }
-    resources(&job.resources, &mut set, &mut notes);
+    let tasks = batch.map_or(1, |batch| batch.shape.tasks);
+    resources(&job.resources, tasks, &mut set, &mut notes);
+    let array = batch.and_then(|batch| batch.array);
+    if let Some(limit) = array.and_then(|array| array.limit) {
+        set("max_materialize", &limit.to_string());
+    }
+    if batch.is_some() {
+        set("batch_name", &plain(&job.name));
+    }
     for extra in own_extras(&job.resources, Scheduler::HtCondor, &mut notes) {
         let line = extra.words.join(" ");
         let key = line.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
@@ -66,8 +87,34 @@ pub fn write(job: &Job) -> Written {
             notes.push(format!("{line:?} is no line of a submit description and is left out ({})", extra.at));
         }
     }
-    text.push_str("queue\n");
+    match array {
+        // Numbered from 1, which $(Process) is not.
+        Some(array) => {
+            text.push_str(&format!("queue {INDEX} from (\n"));
+            (1..=array.count).for_each(|index| text.push_str(&format!("{index}\n")));
+            text.push_str(")\n");
+        }
+        None => text.push_str("queue\n"),
+    }
     Written { text, notes }
+}
+
+/// The macro with the number of a task.
+const INDEX: &str = "ovl_index";
+
+/// A pattern in macros.
+fn filled(file: &std::path::Path, job: &Job) -> String {
+    pattern::fill(&pattern::parse(&path(file)), &|piece| match piece {
+        Piece::Text(text) => Some(plain(text)),
+        Piece::Job | Piece::Array if job.batch.as_ref().is_some_and(|batch| batch.dag) => {
+            Some("$(DAGManJobId)".to_owned())
+        }
+        Piece::Job | Piece::Array => Some("$(Cluster)".to_owned()),
+        Piece::Index => Some(format!("$({INDEX})")),
+        Piece::Name => Some(plain(&job.name)),
+        Piece::User => job.env.get("USER").map(|user| plain(user)),
+        Piece::Other(_) => None,
+    })
 }
 
 /// Without macros: `$` stands for itself.
@@ -88,7 +135,13 @@ fn quoted(word: &str) -> String {
 
 /// The job's variables, and `OVL_JOB`: HTCondor tells a job its id nowhere.
 fn environment(job: &Job, notes: &mut Vec<String>) -> String {
-    let mut words = vec!["OVL_JOB=$(DAGManJobId):$(JOB)".to_owned()];
+    let mut words = match &job.batch {
+        None => vec!["OVL_JOB=$(DAGManJobId):$(JOB)".to_owned()],
+        Some(batch) => {
+            let index = batch.array.map(|_| format!("OVL_ARRAY_INDEX=$({INDEX})"));
+            std::iter::once("OVL_JOB=$(Cluster):".to_owned()).chain(index).collect()
+        }
+    };
     for (name, value) in &job.env {
         if is_variable(name) && !value.chars().any(char::is_control) {
             words.push(format!("{name}={}", quoted(value)));
@@ -113,15 +166,17 @@ fn remove(asked: &Resources) -> String {
     }
 }
 
-fn resources(asked: &Resources, set: &mut impl FnMut(&str, &str) -> bool, notes: &mut Vec<String>) {
+fn resources(asked: &Resources, tasks: u32, set: &mut impl FnMut(&str, &str) -> bool, notes: &mut Vec<String>) {
     const HERE: Scheduler = Scheduler::HtCondor;
-    if let Some(cpus) = &asked.cpus {
-        set("request_cpus", &cpus.value.to_string());
+    let cpus = asked.cpus.as_ref().map_or(1, |cpus| cpus.value);
+    if asked.cpus.is_some() || tasks > 1 {
+        set("request_cpus", &cpus.saturating_mul(tasks).to_string());
     }
     match asked.mem.as_ref().map(|mem| mem.value) {
         Some(Mem::Node) => notes.extend(asked.mem.as_ref().map(|it| left_out("all memory of a node", it, HERE))),
-        Some(_) => {
-            set("request_memory", &mb(asked.mem_bytes().unwrap_or(0)).to_string());
+        Some(mem) => {
+            let bytes = mem_per_node(mem, cpus, tasks).unwrap_or(u64::MAX);
+            set("request_memory", &mb(bytes).to_string());
         }
         None => {}
     }

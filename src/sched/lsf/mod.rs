@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Chaining, Dialect, Env, FlagError, Granted, Job, JobView, Reply, Unanswered, Written, names};
+use crate::model::batch::{self, After, Asks};
 use crate::model::cmd::Cmd;
 use crate::model::resources::{JobId, Resources, Scheduler};
 use crate::recipe::scan::Directive;
@@ -26,6 +27,10 @@ impl Dialect for Lsf {
         read::read(directives)
     }
 
+    fn read_script(&self, directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+        read::read_script(directives)
+    }
+
     fn write(&self, job: &Job) -> Written {
         write::write(job)
     }
@@ -36,6 +41,10 @@ impl Dialect for Lsf {
 
     fn submit(&self, _script: &Path, text: &str, after: &[JobId], held: bool) -> Cmd {
         talk::submit(text, after, held)
+    }
+
+    fn submit_after(&self, _script: &Path, text: &str, after: &[After]) -> Cmd {
+        talk::submit_after(text, after)
     }
 
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered> {
@@ -101,6 +110,30 @@ impl Dialect for Lsf {
         let listed = || u32::try_from(env.get("LSB_HOSTS")?.split_whitespace().count()).ok();
         let cpus = number("LSB_DJOB_NUMPROC").or_else(hosts).or_else(listed).filter(|cpus| *cpus > 0);
         Granted { cpus, mem: None }
+    }
+
+    fn index(&self, env: &Env) -> Option<u32> {
+        // 0 where there is no array.
+        env.get("LSB_JOBINDEX")?.trim().parse().ok().filter(|index| *index > 0)
+    }
+
+    /// `host 4 other 2`: slots on each host. Memory is told nowhere.
+    fn granted_tasks(&self, env: &Env, cpus: u32, _read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
+        let words: Vec<&str> =
+            env.get("LSB_MCPU_HOSTS").map(|text| text.split_whitespace().collect()).unwrap_or_default();
+        let slots: Option<Vec<u32>> = words.iter().skip(1).step_by(2).map(|word| word.parse().ok()).collect();
+        let slots = slots.filter(|slots| !slots.is_empty());
+        let total = slots.as_ref().and_then(|all| all.iter().try_fold(0u32, |sum, one| sum.checked_add(*one)));
+        let cpus = cpus.max(1);
+        let tasks = |slots: u32| (slots / cpus).max(1);
+        batch::Granted {
+            nodes: slots.as_ref().and_then(|slots| u32::try_from(slots.len()).ok()),
+            tasks: total.map(tasks),
+            per_node: slots.as_ref().and_then(|slots| slots.iter().max().copied()).map(tasks),
+            // Fewer slots than one task wants: what there is.
+            cpus: total.map(|total| cpus.min(total.max(1))),
+            mem: None,
+        }
     }
 
     fn poisons(&self, variable: &str) -> bool {

@@ -2,16 +2,26 @@
 
 use super::options::flags;
 use super::require::{Section, sections};
-use crate::model::resources::{Gpus, Limit, Mem, Resources, Scheduler};
+use crate::model::batch::Asks;
+use crate::model::resources::{Figure, Gpus, Limit, Mem, Resources, Scheduler};
 use crate::recipe::scan::Directive;
 use crate::sched::FlagError;
 use crate::sched::amount::{count, lsf_mem, lsf_time};
 use crate::sched::gather::{Gather, figure};
+use crate::sched::pattern::from_lsf;
 use crate::sched::words::Flag;
 
 /// Reads all lines; later flags win, and `-R` adds up.
 pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
-    let mut gather = Gather::new(Scheduler::Lsf);
+    gather(Gather::new(Scheduler::Lsf), directives).map(|gather| gather.resources)
+}
+
+/// The same for a user's script.
+pub fn read_script(directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+    gather(Gather::of_script(Scheduler::Lsf), directives).map(Gather::script)
+}
+
+fn gather(mut gather: Gather, directives: &[Directive]) -> Result<Gather, FlagError> {
     let mut limit = None;
     let mut tile = None;
     for directive in directives {
@@ -23,8 +33,10 @@ pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
             }
         }
     }
+    slots(&mut gather, tile.as_ref());
     let cpus = gather.resources.cpus.as_ref().map_or(1, |cpus| cpus.value);
     if let Some((flag, each)) = tile
+        && gather.asks.is_none()
         && cpus > each
     {
         let why = format!("{cpus} slots with {each} on each host are several hosts, but a build is one process tree");
@@ -40,10 +52,68 @@ pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
             gather.extra(&flag);
         }
     }
-    Ok(gather.resources)
+    Ok(gather)
+}
+
+/// Slots of a script: the CPUs of one task where all are to lie on one host (`span[hosts=1]`), else tasks of one CPU.
+/// `affinity[cores(n)]` says what each task has.
+fn slots(gather: &mut Gather, tile: Option<&(Flag, u32)>) {
+    let Some(asks) = &mut gather.asks else { return };
+    let cores = gather.resources.extra.iter().find_map(|extra| cores_of(extra.words.get(1)?));
+    if asks.nodes.is_some() && cores.is_none() {
+        // One host.
+        return;
+    }
+    let Some(slots) = gather.resources.cpus.take().filter(|slots| slots.value > 1 || cores.is_some()) else { return };
+    gather.resources.cpus = cores.map(|cores| Figure::new(cores, slots.source.clone()));
+    if let Some((flag, each)) = tile {
+        asks.per_node = figure(flag, *each);
+    }
+    asks.tasks = Some(slots);
+    // It is in the model now, and is written as slots.
+    gather.resources.extra.retain(|extra| extra.words.get(1).is_none_or(|text| cores_of(text).is_none()));
+}
+
+/// The number in `affinity[cores(2)…]` or `affinity[core(2)…]`.
+fn cores_of(requirement: &str) -> Option<u32> {
+    let (_, rest) = requirement.split_once("affinity[core")?;
+    let (_, rest) = rest.split_once('(')?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok().filter(|cores| *cores > 0)
+}
+
+/// What only a user's script may say; false where a build says the same.
+fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
+    let text = gather.text(flag);
+    let Some(asks) = &mut gather.asks else { return Ok(false) };
+    let path = |text: Option<Figure<String>>| text.map(|it| Figure { value: from_lsf(&it.value), ..it });
+    match flag.name {
+        "J" => {
+            let text = text?;
+            match flag.value().split_once('[') {
+                Some((name, _)) => {
+                    asks.array = text;
+                    asks.name = figure(flag, name.to_owned()).filter(|name| !name.value.is_empty());
+                    gather.extra(flag);
+                }
+                None => asks.name = text,
+            }
+        }
+        "o" | "oo" => asks.output = path(text?),
+        "e" | "eo" => asks.error = path(text?),
+        "cwd" => asks.cwd = text?,
+        "K" | "N" | "Nd" | "Ne" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty"
+        | "L" => {}
+        "nnodes" => asks.nodes = figure(flag, count(flag.value(), 1).map_err(|why| flag.error(why))?),
+        "w" | "H" | "B" | "Jd" | "env" | "i" | "is" | "u" => gather.extra(flag),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
+    if script(gather, flag)? {
+        return Ok(());
+    }
     let wrong = |why: String| flag.error(why);
     match flag.name {
         "n" => {
@@ -121,6 +191,12 @@ fn require(gather: &mut Gather, flag: &Flag, tile: &mut Option<(Flag, u32)>) -> 
                 for item in inside.split(',').map(str::trim) {
                     match item.split_once('=') {
                         Some(("hosts", number)) => match count(number, 1).map_err(|why| flag.error(why))? {
+                            hosts if gather.asks.is_some() => {
+                                *tile = None;
+                                if let Some(asks) = &mut gather.asks {
+                                    asks.nodes = figure(flag, hosts);
+                                }
+                            }
                             1 => *tile = None,
                             many => {
                                 let why =

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::batch::{After, When};
 use crate::model::cmd::Cmd;
 use crate::model::resources::JobId;
 use crate::sched::reply::{odd, order, says, submission, words};
@@ -38,16 +39,41 @@ pub fn submit(text: &str, after: &[JobId], held: bool) -> Cmd {
     Cmd { stdin: Some(text.as_bytes().to_vec()), ..cmd }
 }
 
+/// The same for a user's script. All conditions must hold; LSF itself refuses jobs that it does not know.
+pub fn submit_after(text: &str, after: &[After]) -> Cmd {
+    let mut cmd = patient("bsub");
+    let all: BTreeSet<String> = after
+        .iter()
+        .map(|one| {
+            let word = match one.when {
+                When::Ok => "done",
+                When::NotOk => "exit",
+                When::Any => "ended",
+            };
+            format!("{word}({})", one.job)
+        })
+        .collect();
+    if !all.is_empty() {
+        cmd = cmd.arg("-w").arg(all.into_iter().collect::<Vec<_>>().join(" && "));
+    }
+    Cmd { stdin: Some(text.as_bytes().to_vec()), ..cmd }
+}
+
 fn patient(program: &str) -> Cmd {
     let mut cmd = Cmd::new(program);
     cmd.env.insert("LSB_NTRIES".into(), "2".into());
     cmd
 }
 
-/// The number in `Job <123> …`.
+/// The number in `Job <123> …`, of an array's task `Job <123[4]> …`.
 fn number(line: &str) -> Option<&str> {
     let (id, _) = line.trim_start().strip_prefix("Job <")?.split_once('>')?;
-    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())).then_some(id)
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let fine = match id.split_once('[') {
+        Some((job, index)) => digits(job) && index.strip_suffix(']').is_some_and(digits),
+        None => digits(id),
+    };
+    fine.then_some(id)
 }
 
 /// `Job <123> is submitted to …`.

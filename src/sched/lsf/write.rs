@@ -1,9 +1,10 @@
 //! Job scripts for bsub: only options that IBM's LSF and its relatives read in the same way.
 
 use super::require::{Section, join, sections};
+use crate::model::batch::mem_per_node;
 use crate::model::resources::{Limit, Mem, Resources, Scheduler};
 use crate::sched::amount::mb;
-use crate::sched::script::{body, left_out, output_word, own_extras};
+use crate::sched::script::{Own, body, left_out, output_word, own_extras, redirect};
 use crate::sched::words::directive_word;
 use crate::sched::{Job, Written};
 
@@ -20,15 +21,30 @@ pub fn write(job: &Job) -> Written {
             }
             None => false,
         };
-    if !line(&["-J", &job.name]) {
+    let batch = job.batch.as_ref();
+    let array = batch.and_then(|batch| batch.array).map_or_else(String::new, |array| {
+        let limit = array.limit.map(|limit| format!("%{limit}")).unwrap_or_default();
+        format!("[1-{}]{limit}", array.count)
+    });
+    if !line(&["-J", &format!("{}{array}", job.name)]) {
         notes.push("the job's name holds control characters and is left out".to_owned());
     }
     line(&["-o", "/dev/null"]);
-    line(&["-r"]);
+    if batch.is_none() {
+        line(&["-r"]);
+    }
     let extras = own_extras(asked, Scheduler::Lsf, &mut notes);
-    line(&["-n", &asked.cpus.as_ref().map_or(1, |cpus| cpus.value).to_string()]);
-    let mut requirement = vec![section("span", "hosts=1".to_owned())];
-    requirement.extend(rusage(asked, &mut notes));
+    let cpus = asked.cpus.as_ref().map_or(1, |cpus| cpus.value);
+    let shape = batch.map(|batch| batch.shape).unwrap_or_default();
+    // A slot is a CPU: the relatives of IBM's LSF have no other way of giving a task several.
+    line(&["-n", &cpus.saturating_mul(shape.tasks).to_string()]);
+    let on_node = cpus.saturating_mul(shape.most_per_node());
+    let mut requirement = match (shape.spread && cpus == 1, shape.nodes) {
+        (true, _) => Vec::new(),
+        (false, 1) => vec![section("span", "hosts=1".to_owned())],
+        (false, _) => vec![section("span", format!("ptile={on_node}"))],
+    };
+    requirement.extend(rusage(asked, shape.most_per_node(), &mut notes));
     let mut gpu = asked.gpus.as_ref().map(|gpus| match &gpus.value.kind {
         Some(kind) => format!("num={}:gmodel={kind}", gpus.value.count),
         None => format!("num={}", gpus.value.count),
@@ -46,7 +62,7 @@ pub fn write(job: &Job) -> Written {
             _ => others.push(*extra),
         }
     }
-    if !line(&["-R", &join(&requirement)]) {
+    if !requirement.is_empty() && !line(&["-R", &join(&requirement)]) {
         notes.push("the resource requirement holds characters that bsub cannot take and is left out".to_owned());
         line(&["-R", "span[hosts=1]"]);
     }
@@ -86,22 +102,33 @@ pub fn write(job: &Job) -> Written {
         }
     }
     notes.extend(asked.qos.as_ref().map(|it| left_out("the quality of service", it, Scheduler::Lsf)));
-    let text = text + &body(job, Some(output_word(job, "LSB_JOBID")), &mut notes);
+    let redirect = match batch {
+        None => output_word(job, "LSB_JOBID"),
+        Some(batch) => redirect(job, batch, &OWN),
+    };
+    let text = text + &body(job, Some(redirect), &mut notes);
     Written { text, notes }
 }
+
+/// How a job script knows itself.
+const OWN: Own = Own { job: "${LSB_JOBID}", array: "${LSB_JOBID}", index: "${LSB_JOBINDEX}" };
 
 fn section(name: &str, inside: String) -> Section {
     Section { name: name.to_owned(), inside }
 }
 
 /// Memory and scratch in MB without a unit: older versions and relatives refuse units.
-fn rusage(asked: &Resources, notes: &mut Vec<String>) -> Vec<Section> {
+fn rusage(asked: &Resources, per_node: u32, notes: &mut Vec<String>) -> Vec<Section> {
     let mut sections = Vec::new();
     match asked.mem.as_ref().map(|mem| mem.value) {
         Some(Mem::Node) => {
             notes.extend(asked.mem.as_ref().map(|it| left_out("all memory of a node", it, Scheduler::Lsf)))
         }
-        Some(_) => sections.push(section("rusage", format!("mem={}", mb(asked.mem_bytes().unwrap_or(0))))),
+        Some(mem) => {
+            let cpus = asked.cpus.as_ref().map_or(1, |cpus| cpus.value);
+            let bytes = mem_per_node(mem, cpus, per_node).unwrap_or(u64::MAX);
+            sections.push(section("rusage", format!("mem={}", mb(bytes))));
+        }
         None => {}
     }
     sections.extend(asked.scratch.as_ref().map(|scratch| section("rusage", format!("tmp={}", mb(scratch.value)))));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Chaining, Dialect, Env, FlagError, Granted, Job, JobView, Reply, Unanswered, Written, names};
+use crate::model::batch::{self, After, Asks};
 use crate::model::cmd::Cmd;
 use crate::model::resources::{JobId, Resources, Scheduler};
 use crate::recipe::scan::Directive;
@@ -24,6 +25,10 @@ impl Dialect for Pbs {
         read::read(directives)
     }
 
+    fn read_script(&self, directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+        read::read_script(directives)
+    }
+
     fn write(&self, job: &Job) -> Written {
         write::write(job)
     }
@@ -34,6 +39,10 @@ impl Dialect for Pbs {
 
     fn submit(&self, script: &Path, _text: &str, after: &[JobId], held: bool) -> Cmd {
         talk::submit(script, after, held)
+    }
+
+    fn submit_after(&self, script: &Path, _text: &str, after: &[After]) -> Cmd {
+        talk::submit_after(script, after)
     }
 
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered> {
@@ -92,6 +101,27 @@ impl Dialect for Pbs {
     fn granted(&self, env: &Env) -> Granted {
         let number = |name: &str| env.get(name)?.trim().parse::<u32>().ok().filter(|cpus| *cpus > 0);
         Granted { cpus: number("NCPUS").or_else(|| number("PBS_NUM_PPN")), mem: None }
+    }
+
+    fn index(&self, env: &Env) -> Option<u32> {
+        // The second is Torque's.
+        let text = env.get("PBS_ARRAY_INDEX").or_else(|| env.get("PBS_ARRAYID"))?;
+        text.trim().parse().ok()
+    }
+
+    /// The node file has a line for each task (pbs_resources(7), mpiprocs). Memory is told nowhere.
+    fn granted_tasks(&self, env: &Env, _cpus: u32, read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
+        let hosts = env.get("PBS_NODEFILE").and_then(|path| read(path));
+        let hosts: Vec<&str> =
+            hosts.as_deref().unwrap_or("").lines().map(str::trim).filter(|host| !host.is_empty()).collect();
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        for host in &hosts {
+            *counts.entry(host).or_default() += 1;
+        }
+        let number = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
+        let per_node = counts.values().max().copied();
+        let cpus = self.granted(env).cpus.map(|cpus| (cpus / per_node.unwrap_or(1).max(1)).max(1));
+        batch::Granted { nodes: number(counts.len()), tasks: number(hosts.len()), per_node, cpus, mem: None }
     }
 
     fn poisons(&self, variable: &str) -> bool {

@@ -1,10 +1,12 @@
 //! `#PBS` lines into resources, by qsub(1B) and pbs_resources(7B); also the forms of Torque that occur in old recipes.
 
-use crate::model::resources::{Gpus, Mem, Resources, Scheduler};
+use crate::model::batch::Asks;
+use crate::model::resources::{Figure, Gpus, Mem, Resources, Scheduler};
 use crate::recipe::scan::Directive;
 use crate::sched::FlagError;
 use crate::sched::amount::{count, pbs_mem, pbs_time};
 use crate::sched::gather::{Gather, figure};
+use crate::sched::pattern::from_pbs;
 use crate::sched::words::Takes::{Nothing, Value};
 use crate::sched::words::{Flag, Opt, Takes, getopt};
 
@@ -51,16 +53,50 @@ const OPTIONS: &[Opt] = &[
 
 /// Reads all lines; later flags win.
 pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
-    let mut gather = Gather::new(Scheduler::Pbs);
+    gather(Gather::new(Scheduler::Pbs), directives).map(|gather| gather.resources)
+}
+
+/// The same for a user's script.
+pub fn read_script(directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+    gather(Gather::of_script(Scheduler::Pbs), directives).map(Gather::script)
+}
+
+fn gather(mut gather: Gather, directives: &[Directive]) -> Result<Gather, FlagError> {
     for directive in directives {
         for flag in getopt("qsub", OPTIONS, false, directive)? {
             one(&mut gather, &flag)?;
         }
     }
-    Ok(gather.resources)
+    Ok(gather)
+}
+
+/// What only a user's script may say; false where a build says the same.
+fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
+    let text = gather.text(flag);
+    let Some(asks) = &mut gather.asks else { return Ok(false) };
+    let path = |text: Option<Figure<String>>| text.map(|it| Figure { value: from_pbs(&it.value), ..it });
+    match flag.name {
+        "N" => asks.name = text?,
+        "o" => asks.output = path(text?),
+        "e" => asks.error = path(text?),
+        "J" | "t" => {
+            asks.array = text?;
+            gather.extra(flag);
+        }
+        "d" | "D" => asks.cwd = text?,
+        // Output is written by the job itself; what joins or keeps it means nothing.
+        "j" => asks.error = None,
+        "C" | "G" | "I" | "R" | "X" | "k" | "w" | "z" | "f" | "S" => {}
+        "h" | "M" | "m" | "v" | "V" => gather.extra(flag),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
+    if script(gather, flag)? {
+        return Ok(());
+    }
     match flag.name {
         "l" => {
             for item in flag.value().split(',') {
@@ -93,6 +129,10 @@ fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
 fn attribute(gather: &mut Gather, flag: &Flag, item: &str) -> Result<(), FlagError> {
     let name = item.split_once('=').map_or(item, |(name, _)| name).trim();
     match name {
+        "depend" if gather.asks.is_some() => {
+            gather.extra_words(flag, vec!["-W".to_owned(), item.to_owned()]);
+            Ok(())
+        }
         "depend" => Err(flag.refuse("ovl orders builds by what they need", "write #DEP:name/version instead")),
         "block" => Ok(()),
         "" => Err(flag.error("an attribute without a name")),
@@ -141,6 +181,12 @@ fn resource(gather: &mut Gather, flag: &Flag, item: &str) -> Result<(), FlagErro
 fn chunk(gather: &mut Gather, flag: &Flag, name: &str, value: &str) -> Result<bool, FlagError> {
     let wrong = |why: String| flag.error(why);
     match name {
+        "mpiprocs" if gather.asks.is_some() => {
+            let each = figure(flag, count(value, 1).map_err(wrong)?);
+            if let Some(asks) = &mut gather.asks {
+                asks.per_node = each;
+            }
+        }
         "ncpus" | "ppn" => gather.resources.cpus = figure(flag, count(value, 1).map_err(wrong)?),
         "mem" => gather.resources.mem = figure(flag, Mem::Total(pbs_mem(value).map_err(wrong)?)),
         "ngpus" | "gpus" => {
@@ -156,6 +202,33 @@ fn chunk(gather: &mut Gather, flag: &Flag, name: &str, value: &str) -> Result<bo
     Ok(true)
 }
 
+/// So many chunks of one kind: nodes of a script, of which a build has one.
+fn chunks(gather: &mut Gather, flag: &Flag, number: u32) -> Result<(), FlagError> {
+    match &mut gather.asks {
+        None => one_chunk(flag, number),
+        Some(asks) => {
+            asks.nodes = figure(flag, number);
+            Ok(())
+        }
+    }
+}
+
+/// Chunks of several kinds have no place in the model.
+fn kinds(gather: &Gather, flag: &Flag, number: usize) -> Result<(), FlagError> {
+    if gather.asks.is_some() {
+        return Err(flag.refuse("chunks of several kinds are not understood", "write -l select=N:ncpus=…:mpiprocs=…"));
+    }
+    one_chunk(flag, number.try_into().unwrap_or(u32::MAX))
+}
+
+/// `ncpus` is for the whole chunk in PBS; in the model it is for each task.
+fn cpus_of_tasks(gather: &mut Gather) {
+    let each = gather.asks.as_ref().and_then(|asks| asks.per_node.as_ref()).map_or(1, |each| each.value);
+    if let (Some(cpus), true) = (&mut gather.resources.cpus, each > 1) {
+        cpus.value = (cpus.value / each).max(1);
+    }
+}
+
 fn one_chunk(flag: &Flag, number: u32) -> Result<(), FlagError> {
     match number {
         1 => Ok(()),
@@ -169,12 +242,11 @@ fn one_chunk(flag: &Flag, number: u32) -> Result<(), FlagError> {
 /// `select=[N:]name=value[:name=value…][+…]`.
 fn select(gather: &mut Gather, flag: &Flag, value: &str) -> Result<(), FlagError> {
     if value.contains('+') {
-        let several = value.split('+').count().try_into().unwrap_or(u32::MAX);
-        return one_chunk(flag, several);
+        return kinds(gather, flag, value.split('+').count());
     }
     for (index, item) in value.split(':').enumerate() {
         match item.split_once('=') {
-            None if index == 0 => one_chunk(flag, count(item, 1).map_err(|why| flag.error(why))?)?,
+            None if index == 0 => chunks(gather, flag, count(item, 1).map_err(|why| flag.error(why))?)?,
             Some((name, value)) if !name.is_empty() => {
                 if !chunk(gather, flag, name, value)? {
                     gather.extra_words(flag, vec!["-l".to_owned(), format!("select=1:{item}")]);
@@ -183,18 +255,24 @@ fn select(gather: &mut Gather, flag: &Flag, value: &str) -> Result<(), FlagError
             _ => return Err(flag.error(format!("'{item}' is no resource=value"))),
         }
     }
+    cpus_of_tasks(gather);
     Ok(())
 }
 
 /// `nodes=1:ppn=8`, as before `select`.
 fn nodes(gather: &mut Gather, flag: &Flag, value: &str) -> Result<(), FlagError> {
     if value.contains('+') {
-        return one_chunk(flag, value.split('+').count().try_into().unwrap_or(u32::MAX));
+        return kinds(gather, flag, value.split('+').count());
     }
+    // On several nodes `ppn` counts tasks; on one it is taken for the CPUs of one task.
+    let several = value.split(':').next().and_then(|number| number.parse::<u32>().ok()).is_some_and(|nodes| nodes > 1);
     for (index, item) in value.split(':').enumerate() {
         match item.split_once('=') {
             None if index == 0 && item.bytes().all(|b| b.is_ascii_digit()) => {
-                one_chunk(flag, count(item, 1).map_err(|why| flag.error(why))?)?;
+                chunks(gather, flag, count(item, 1).map_err(|why| flag.error(why))?)?;
+            }
+            Some(("ppn", value)) if several && gather.asks.is_some() => {
+                chunk(gather, flag, "mpiprocs", value)?;
             }
             Some((name, value)) if chunk(gather, flag, name, value)? => {}
             _ => {

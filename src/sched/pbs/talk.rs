@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::model::batch::{After, When};
 use crate::model::cmd::Cmd;
 use crate::model::resources::JobId;
 use crate::sched::amount::{elapsed, pbs_mem};
@@ -44,12 +45,33 @@ pub fn submit(script: &Path, after: &[JobId], held: bool) -> Cmd {
     cmd.arg(script)
 }
 
-/// An id: digits, then perhaps a server.
+/// `qsub` of a user's script. All conditions must hold.
+pub fn submit_after(script: &Path, after: &[After]) -> Cmd {
+    let mut cmd = Cmd::new("qsub").arg("-f");
+    let kinds = [When::Ok, When::NotOk, When::Any];
+    let clauses = kinds.into_iter().filter_map(|when| {
+        // A job named twice would be waited for twice, for ever.
+        let ids: BTreeSet<&str> = after.iter().filter(|one| one.when == when).map(|one| one.job.0.as_str()).collect();
+        (!ids.is_empty()).then(|| format!("{}:{}", when.word(), ids.into_iter().collect::<Vec<_>>().join(":")))
+    });
+    let clauses: Vec<String> = clauses.collect();
+    if !clauses.is_empty() {
+        cmd = cmd.arg("-W").arg(format!("depend={}", clauses.join(",")));
+    }
+    cmd.arg(script)
+}
+
+/// An id: digits, for an array `[]` or for one of its tasks `[3]` behind them, then perhaps a server.
 fn is_job(text: &str) -> bool {
-    let digits = text.split('.').next().unwrap_or("");
+    let number = text.split('.').next().unwrap_or("");
+    let (digits, index) = match number.split_once('[') {
+        Some((digits, rest)) => (digits, rest.strip_suffix(']')),
+        None => (number, Some("")),
+    };
     !digits.is_empty()
         && digits.bytes().all(|b| b.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+        && index.is_some_and(|index| index.bytes().all(|b| b.is_ascii_digit()))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]".contains(c))
 }
 
 /// `123.server` on a line of its own.
@@ -155,6 +177,10 @@ fn view(job: &Value) -> JobView {
         "H" => JobState::Held,
         "Q" | "W" | "T" | "M" => JobState::Pending,
         "R" | "E" | "S" | "U" | "B" => JobState::Running,
+        // An array that is over has exit status 0 in any case; whether a task has failed is told by the substate.
+        "F" if job.get("array").is_some() && number(job, "substate") == Some(93) => {
+            JobState::Ended(End::Failed { code: None, signal: None })
+        }
         "F" | "X" | "C" => JobState::Ended(end(number(job, "Exit_status"), started, text(job, "comment"))),
         other => JobState::Other(other.to_owned()),
     };

@@ -1,10 +1,11 @@
 //! Job scripts for qsub: one chunk, live output, bash whatever the login shell is.
 
+use crate::model::batch::{Shape, mem_per_node};
 use crate::model::resources::{Extra, Limit, Mem, Resources, Scheduler, Source};
 use crate::sched::amount::{clock, mb};
-use crate::sched::script::{body, left_out, output_word, own_extras};
+use crate::sched::script::{Own, body, left_out, output_word, own_extras, redirect};
 use crate::sched::words::directive_word;
-use crate::sched::{Job, Written};
+use crate::sched::{Batch, Job, Written};
 
 /// Writes the script. Output goes straight to its file, as PBS would bring it there only after the end, and loses it
 /// where it cannot.
@@ -22,13 +23,29 @@ pub fn write(job: &Job) -> Written {
     if !line(&["-N", &job.name]) {
         notes.push("the job's name holds control characters and is left out".to_owned());
     }
-    for words in [&["-j", "oe"], &["-o", "/dev/null"], &["-S", "/bin/bash"], &["-W", "umask=022"], &["-r", "y"]] {
+    for words in [&["-j", "oe"], &["-o", "/dev/null"], &["-S", "/bin/bash"]] {
         line(words);
+    }
+    match &job.batch {
+        None => {
+            line(&["-W", "umask=022"]);
+            line(&["-r", "y"]);
+        }
+        // An array of one is none to PBS.
+        Some(Batch { array: Some(array), .. }) if array.count > 1 => {
+            let limit = array.limit.map(|limit| format!("%{limit}")).unwrap_or_default();
+            line(&["-J", &format!("1-{}{limit}", array.count)]);
+        }
+        Some(_) => {}
     }
     let asked = &job.resources;
     let extras = own_extras(asked, Scheduler::Pbs, &mut notes);
-    line(&["-l", &chunk(asked, &extras, &mut notes)]);
+    let shape = job.batch.as_ref().map(|batch| batch.shape).unwrap_or_default();
+    line(&["-l", &select(asked, &shape, &extras, &mut notes)]);
     let mut place = Vec::new();
+    if shape.nodes > 1 {
+        place.push("scatter");
+    }
     if asked.exclusive.as_ref().is_some_and(|exclusive| exclusive.value) {
         place.push("excl");
     }
@@ -66,7 +83,10 @@ pub fn write(job: &Job) -> Written {
     notes.extend(asked.qos.as_ref().map(|it| left_out("the quality of service", it, Scheduler::Pbs)));
     notes.extend(asked.reservation.as_ref().map(|it| left_out("the reservation", it, Scheduler::Pbs)));
     notes.extend(asked.scratch.as_ref().map(|it| left_out("node-local scratch", it, Scheduler::Pbs)));
-    let redirect = output_word(job, "PBS_JOBID");
+    let redirect = match &job.batch {
+        None => output_word(job, "PBS_JOBID"),
+        Some(batch) => redirect(job, batch, &OWN),
+    };
     let text = text + &body(job, Some(redirect), &mut notes);
     Written { text, notes }
 }
@@ -84,14 +104,43 @@ fn listed<'a>(extra: &'a Extra, name: &str) -> Option<&'a str> {
     }
 }
 
-fn chunk(asked: &Resources, extras: &[&Extra], notes: &mut Vec<String>) -> String {
-    let cpus = asked.cpus.as_ref().map_or(1, |cpus| cpus.value);
-    let mut chunk = format!("select=1:ncpus={cpus}");
+/// How a job script knows itself: `7.server`, in an array `7[3].server`.
+const OWN: Own =
+    Own { job: "${PBS_JOBID%%.*}", array: "${PBS_JOBID%%[.[]*}", index: "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}" };
+
+/// Chunks: one for each node, or one for each task where the tasks may lie anywhere.
+fn select(asked: &Resources, shape: &Shape, extras: &[&Extra], notes: &mut Vec<String>) -> String {
+    if shape.tasks == 1 {
+        return format!("select={}", chunk(asked, 1, 1, 1, extras, notes));
+    }
+    let kinds = if shape.spread { vec![(shape.tasks, 1)] } else { shape.chunks() };
+    // Memory is meant for a node: tasks that lie on one together may use that much together.
+    let share = if shape.spread { shape.tasks } else { 1 };
+    let mut said = Vec::new();
+    let all: Vec<String> =
+        kinds.iter().map(|(count, each)| chunk(asked, *count, *each, share, extras, &mut said)).collect();
+    said.dedup();
+    notes.extend(said);
+    format!("select={}", all.join("+"))
+}
+
+fn chunk(asked: &Resources, count: u32, tasks: u32, share: u32, extras: &[&Extra], notes: &mut Vec<String>) -> String {
+    let each = asked.cpus.as_ref().map_or(1, |cpus| cpus.value);
+    let mut chunk = format!("{count}:ncpus={}", each.saturating_mul(tasks));
+    if count > 1 || tasks > 1 {
+        chunk.push_str(&format!(":mpiprocs={tasks}"));
+    }
     match asked.mem.as_ref().map(|mem| mem.value) {
         Some(Mem::Node) => {
             notes.extend(asked.mem.as_ref().map(|it| left_out("all memory of a node", it, Scheduler::Pbs)))
         }
-        Some(_) => chunk.push_str(&format!(":mem={}mb", mb(asked.mem_bytes().unwrap_or(0)))),
+        Some(mem) => {
+            let bytes = match mem {
+                Mem::Total(bytes) => bytes / u64::from(share.max(1)),
+                _ => mem_per_node(mem, each, tasks).unwrap_or(u64::MAX),
+            };
+            chunk.push_str(&format!(":mem={}mb", mb(bytes)));
+        }
         None => {}
     }
     if let Some(gpus) = &asked.gpus {

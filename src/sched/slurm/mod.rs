@@ -1,5 +1,6 @@
 //! Slurm. Its directives are read by sbatch(1); its answers as recorded on 22.05.
 
+mod granted;
 mod options;
 mod read;
 mod talk;
@@ -11,6 +12,7 @@ use std::path::Path;
 use super::amount::MIB;
 use super::limits::Allowed;
 use super::{Chaining, Dialect, Env, FlagError, Granted, Job, JobView, Reply, Unanswered, Written, names};
+use crate::model::batch::{self, After, Asks};
 use crate::model::cmd::Cmd;
 use crate::model::resources::{JobId, Resources, Scheduler};
 use crate::recipe::scan::Directive;
@@ -27,6 +29,10 @@ impl Dialect for Slurm {
         read::read(directives)
     }
 
+    fn read_script(&self, directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+        read::read_script(directives)
+    }
+
     fn write(&self, job: &Job) -> Written {
         write::write(job)
     }
@@ -37,6 +43,10 @@ impl Dialect for Slurm {
 
     fn submit(&self, script: &Path, _text: &str, after: &[JobId], held: bool) -> Cmd {
         talk::submit(script, after, held)
+    }
+
+    fn submit_after(&self, script: &Path, _text: &str, after: &[After]) -> Cmd {
+        talk::submit_after(script, after)
     }
 
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered> {
@@ -115,6 +125,14 @@ impl Dialect for Slurm {
             (None, None) => None,
         };
         Granted { cpus, mem: mem.filter(|mem| *mem > 0) }
+    }
+
+    fn index(&self, env: &Env) -> Option<u32> {
+        env.get("SLURM_ARRAY_TASK_ID")?.trim().parse().ok()
+    }
+
+    fn granted_tasks(&self, env: &Env, _cpus: u32, _read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
+        granted::tasks(env)
     }
 
     fn poisons(&self, variable: &str) -> bool {

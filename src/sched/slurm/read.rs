@@ -1,6 +1,7 @@
 //! `#SBATCH` lines into resources, by sbatch(1).
 
 use super::options::OPTIONS;
+use crate::model::batch::Asks;
 use crate::model::resources::{Gpus, Mem, Resources, Scheduler};
 use crate::recipe::scan::Directive;
 use crate::sched::FlagError;
@@ -10,7 +11,15 @@ use crate::sched::words::{Flag, getopt};
 
 /// Reads all lines; later flags win.
 pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
-    let mut gather = Gather::new(Scheduler::Slurm);
+    gather(Gather::new(Scheduler::Slurm), directives).map(|gather| gather.resources)
+}
+
+/// The same for a user's script.
+pub fn read_script(directives: &[Directive]) -> Result<(Resources, Asks), FlagError> {
+    gather(Gather::of_script(Scheduler::Slurm), directives).map(Gather::script)
+}
+
+fn gather(mut gather: Gather, directives: &[Directive]) -> Result<Gather, FlagError> {
     // These two depend on the number of GPUs, which may be said after them.
     let mut mem_per_gpu = None;
     let mut cpus_per_gpu = None;
@@ -38,10 +47,13 @@ pub fn read(directives: &[Directive]) -> Result<Resources, FlagError> {
         let each = count(flag.value(), 1).map_err(|why| flag.error(why))?;
         gather.resources.cpus = figure(&flag, each.saturating_mul(gpus));
     }
-    Ok(gather.resources)
+    Ok(gather)
 }
 
 fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
+    if script(gather, flag)? {
+        return Ok(());
+    }
     let wrong = |why: String| flag.error(why);
     match flag.name {
         "cpus-per-task" => gather.resources.cpus = figure(flag, count(flag.value(), 1).map_err(wrong)?),
@@ -117,6 +129,42 @@ fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
     Ok(())
 }
 
+/// What only a user's script may say; false where a build says the same.
+fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
+    let text = gather.text(flag);
+    let Some(asks) = &mut gather.asks else { return Ok(false) };
+    let number = || count(flag.value(), 1).map_err(|why| flag.error(why));
+    match flag.name {
+        "ntasks" => asks.tasks = figure(flag, number()?),
+        "ntasks-per-node" | "tasks-per-node" => asks.per_node = figure(flag, number()?),
+        "nodes" => asks.nodes = figure(flag, u32::try_from(fewest_nodes(flag)?).unwrap_or(u32::MAX)),
+        "job-name" => asks.name = text?,
+        "output" => asks.output = text?,
+        "error" => asks.error = text?,
+        "array" => {
+            asks.array = text?;
+            gather.extra(flag);
+        }
+        "chdir" | "workdir" => asks.cwd = text?,
+        // They change what sbatch itself prints or when it ends.
+        "parsable" | "quiet" | "verbose" | "wait" | "test-only" => {}
+        "mail-type"
+        | "mail-user"
+        | "open-mode"
+        | "input"
+        | "signal"
+        | "hold"
+        | "dependency"
+        | "export"
+        | "export-file"
+        | "get-user-env"
+        | "kill-on-invalid-dep"
+        | "ntasks-per-gpu" => gather.extra(flag),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 fn tasks(flag: &Flag) -> Result<(), FlagError> {
     match count(flag.value(), 1).map_err(|why| flag.error(why))? {
         1 => Ok(()),
@@ -129,6 +177,15 @@ fn tasks(flag: &Flag) -> Result<(), FlagError> {
 
 /// `--nodes=min[-max]`, or since 23.02 a list of such, each with an optional step. A build takes one node if it may.
 fn nodes(flag: &Flag) -> Result<(), FlagError> {
+    let fewest = fewest_nodes(flag)?;
+    if fewest > 1 {
+        let why = format!("it asks for {fewest} nodes, but a build is one process tree on one node");
+        return Err(flag.refuse(why, "write --nodes=1, and --cpus-per-task for its CPUs"));
+    }
+    Ok(())
+}
+
+fn fewest_nodes(flag: &Flag) -> Result<u64, FlagError> {
     let bad = || flag.error("it is no number of nodes; write --nodes=1");
     let mut fewest = u64::MAX;
     for item in flag.value().split(',') {
@@ -140,11 +197,7 @@ fn nodes(flag: &Flag) -> Result<(), FlagError> {
         }
         fewest = fewest.min(min);
     }
-    if fewest > 1 {
-        let why = format!("it asks for {fewest} nodes, but a build is one process tree on one node");
-        return Err(flag.refuse(why, "write --nodes=1, and --cpus-per-task for its CPUs"));
-    }
-    Ok(())
+    Ok(fewest)
 }
 
 /// A number, also with `k` or `m` behind it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::model::batch::{After, When};
 use crate::model::cmd::Cmd;
 use crate::model::resources::{JobId, Limit};
 use crate::sched::amount::{elapsed, slurm_time};
@@ -52,6 +53,22 @@ pub fn submit(script: &Path, after: &[JobId], held: bool) -> Cmd {
     }
     if !after.is_empty() {
         cmd = cmd.arg(format!("--dependency=afterok:{}", list(after, ":"))).arg("--kill-on-invalid-dep=yes");
+    }
+    cmd.arg(script)
+}
+
+/// `sbatch` of a user's script. All conditions must hold; a job whose conditions never can is removed, as it would wait
+/// for ever.
+pub fn submit_after(script: &Path, after: &[After]) -> Cmd {
+    let mut cmd = Cmd::new("sbatch").arg("--parsable");
+    if !after.is_empty() {
+        let kinds = [When::Ok, When::NotOk, When::Any];
+        let clauses = kinds.into_iter().filter_map(|when| {
+            let ids: Vec<JobId> = after.iter().filter(|one| one.when == when).map(|one| one.job.clone()).collect();
+            (!ids.is_empty()).then(|| format!("{}:{}", when.word(), list(&ids, ":")))
+        });
+        let clauses: Vec<String> = clauses.collect();
+        cmd = cmd.arg(format!("--dependency={}", clauses.join(","))).arg("--kill-on-invalid-dep=yes");
     }
     cmd.arg(script)
 }

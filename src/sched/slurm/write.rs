@@ -1,32 +1,39 @@
 //! Job scripts for sbatch: one long option per line.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use crate::model::resources::{Limit, Mem, Resources, Scheduler};
 use crate::sched::amount::{clock, mb};
+use crate::sched::pattern::{self, Piece};
 use crate::sched::script::{body, left_out, own_extras, path};
 use crate::sched::words::directive_word;
-use crate::sched::{Job, Written};
+use crate::sched::{Batch, Job, Written};
 
 /// Writes the script.
 pub fn write(job: &Job) -> Written {
     let mut notes = Vec::new();
     let mut lines = Lines { text: String::from("#!/bin/bash\n") };
-    for (flag, value) in [
-        ("--job-name", job.name.clone()),
-        ("--output", output(job)),
-        ("--open-mode", "append".to_owned()),
-        ("--chdir", path(&job.cwd)),
-        // All of an environment that was cleaned before; NONE and lists run the user's login shell on the node.
-        ("--export", "ALL".to_owned()),
-    ] {
+    let batch = job.batch.as_ref();
+    let mut flags = vec![("--job-name", job.name.clone())];
+    match batch {
+        None => flags.extend([("--output", output(job)), ("--open-mode", "append".to_owned())]),
+        Some(batch) => {
+            flags.push(("--output", filled(&job.output)));
+            flags.extend(batch.error.as_ref().map(|error| ("--error", filled(error))));
+        }
+    }
+    // All of an environment that was cleaned before; NONE and lists run the user's login shell on the node.
+    flags.extend([("--chdir", path(&job.cwd)), ("--export", "ALL".to_owned())]);
+    for (flag, value) in flags {
         if !lines.set(flag, &value) {
             notes.push(format!("{flag} holds characters that cannot stand in a job script and is left out"));
         }
     }
-    lines.plain("--requeue");
-    lines.plain("--nodes=1");
-    lines.plain("--ntasks=1");
+    match batch {
+        None => ["--requeue", "--nodes=1", "--ntasks=1"].iter().for_each(|flag| lines.plain(flag)),
+        Some(batch) => of_script(batch, &mut lines),
+    }
     resources(&job.resources, &mut lines, &mut notes);
     let text = lines.text + &body(job, None, &mut notes);
     Written { text, notes }
@@ -48,6 +55,37 @@ impl Lines {
         }
         word.is_some()
     }
+}
+
+fn of_script(batch: &Batch, lines: &mut Lines) {
+    let shape = &batch.shape;
+    if !shape.spread {
+        lines.plain(format!("--nodes={}", shape.nodes));
+    }
+    lines.plain(format!("--ntasks={}", shape.tasks));
+    // Slurm would fill one node before the next.
+    let even = (shape.nodes > 1 && shape.tasks.is_multiple_of(shape.nodes)).then(|| shape.tasks / shape.nodes);
+    if let Some(each) = shape.per_node.or(even) {
+        lines.plain(format!("--ntasks-per-node={each}"));
+    }
+    if let Some(array) = &batch.array {
+        let limit = array.limit.map(|limit| format!("%{limit}")).unwrap_or_default();
+        lines.plain(format!("--array=1-{}{limit}", array.count));
+    }
+}
+
+/// A pattern in Slurm's own words, which are those of [`pattern`].
+fn filled(file: &Path) -> String {
+    let pieces = pattern::parse(&path(file));
+    pattern::fill(&pieces, &|piece| match piece {
+        Piece::Text(text) => Some(pattern::escape(text)),
+        Piece::Job => Some("%j".into()),
+        Piece::Array => Some("%A".into()),
+        Piece::Index => Some("%a".into()),
+        Piece::Name => Some("%x".into()),
+        Piece::User => Some("%u".into()),
+        Piece::Other(letter) => Some(format!("%{letter}")),
+    })
 }
 
 /// `%` is doubled so that nothing but the job id is replaced in the path. A backslash would switch replacing off.
