@@ -11,6 +11,7 @@ pub mod graph;
 pub mod plan;
 pub mod recipe;
 pub mod sched;
+pub mod script;
 
 pub mod exec;
 

@@ -8,7 +8,7 @@ const ROOMS: &[&[&str]] = &[
     &["model"],
     &["recipe", "graph", "exec"],
     &["sched"],
-    &["plan"],
+    &["plan", "script"],
     &["sys"],
     &["image"],
     &["config"],
@@ -20,7 +20,7 @@ const ROOMS: &[&[&str]] = &[
 ];
 
 /// Pure rooms: no file system, no process, no clock, no print.
-const PURE: &[&str] = &["model", "recipe", "sched", "graph", "plan", "exec"];
+const PURE: &[&str] = &["model", "recipe", "sched", "graph", "plan", "script", "exec"];
 
 const CEILING: usize = 400;
 

@@ -45,7 +45,8 @@ pub const KNOWN: &[Known] = &[
     known("AUTOUPDATE", true, true, "text"),
     known("TAG", true, true, "a,b"),
     known("NEEDS", true, true, "command[>=version] [provided-by=host|name/version]"),
-    known("OVL", false, true, "1"),
+    known("OVL", true, true, "1, or in scripts options of ovl exec"),
+    known("CNT", true, true, "options of ovl exec, in scripts"),
     known("PL", true, true, "name:values"),
     known("TARGET", false, true, "pattern"),
     known("SRC", true, false, "url [sha256=…] [as=name]"),
@@ -145,8 +146,11 @@ fn one(spec: &mut Spec, header: &Header, findings: &mut Vec<Finding>) -> Result<
             spec.tags.extend(tags.into_iter().map(|tag| at(header, tag)));
         }
         "NEEDS" => spec.needs.push(at(header, tool(&words)?)),
+        // Options of `ovl run`, which reads them itself.
+        "CNT" => {}
         "OVL" => match bare {
             "1" => spec.format = 1,
+            options if options.starts_with('-') => {}
             _ => return Err(format!("this ovl reads recipes of format 1, not '{bare}'")),
         },
         "PL" => spec.placeholders.push(at(header, placeholder(bare)?)),

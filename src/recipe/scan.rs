@@ -259,7 +259,9 @@ fn header(bare: &str, loc: Loc, findings: &mut Vec<Finding>) -> Option<Header> {
     }
     let Some(value) = tail.strip_prefix(':') else {
         let alone = tail.starts_with([' ', '\t']) && blanks == 0 && word == upper;
-        if known && alone && !tail.trim().is_empty() && !looks_like_prose(tail) {
+        // Options of `ovl run` may do without.
+        let options = matches!(word, "OVL" | "CNT") && tail.trim_start().starts_with('-');
+        if known && alone && !options && !tail.trim().is_empty() && !looks_like_prose(tail) {
             let message = format!("#{word} has no colon, so it is only a comment");
             let hint = format!("#{word}:{}", tail.trim());
             findings.push(Finding::new(Rule::NoColon, &loc, message).hint(format!("write {hint}")));

@@ -1,0 +1,120 @@
+//! What a job waits for, judged before it is submitted: schedulers take jobs that they have forgotten for fulfilled
+//! (Slurm), let the new one vanish (PBS), or let it wait for ever.
+
+use std::collections::BTreeMap;
+
+use crate::model::batch::{After, When};
+use crate::model::resources::{JobId, Scheduler};
+use crate::sched::{End, JobState, JobView};
+
+/// How it stands with a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds already.
+    Met,
+    /// It never will; why.
+    Never(String),
+    /// The job is not over; this is its id as the scheduler writes it.
+    Wait(JobId),
+    /// The scheduler does not know the job (any more).
+    Unknown,
+}
+
+/// An id as a user may give it: of a job, an array or a task of one.
+pub fn id(text: &str, scheduler: Scheduler) -> Result<JobId, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "._[]:-".contains(c);
+    if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(fine) {
+        return Err(format!("'{text}' is no job id"));
+    }
+    Ok(match scheduler {
+        // The cluster of a job or a DAG.
+        Scheduler::HtCondor => JobId(format!("{}:", text.trim_end_matches(':'))),
+        _ => JobId(text.to_owned()),
+    })
+}
+
+/// Whether `known` is the job `asked`, perhaps with its server's name, or a task of it.
+fn is_of(asked: &str, known: &str) -> bool {
+    match known.strip_prefix(asked) {
+        Some("") => true,
+        Some(rest) => rest.starts_with(['.', '_', '[', '+']),
+        None => false,
+    }
+}
+
+/// Judges a condition by what the scheduler says of its jobs.
+pub fn judge(after: &After, views: &BTreeMap<JobId, JobView>) -> Verdict {
+    let asked = &after.job.0;
+    let own: Vec<(&JobId, &JobView)> = views.iter().filter(|(id, _)| is_of(asked, &id.0)).collect();
+    if own.is_empty() {
+        return Verdict::Unknown;
+    }
+    if own.iter().any(|(_, view)| !matches!(view.state, JobState::Ended(_))) {
+        // A single job by its full id, an array as it was given.
+        let id = match own.as_slice() {
+            [(id, _)] if id.0.strip_prefix(asked.as_str()).is_none_or(|rest| rest.starts_with('.')) => (*id).clone(),
+            _ => after.job.clone(),
+        };
+        return Verdict::Wait(id);
+    }
+    let failed = own.iter().find(|(_, view)| view.state != JobState::Ended(End::Done));
+    match (after.when, failed) {
+        (When::Any, _) | (When::Ok, None) | (When::NotOk, Some(_)) => Verdict::Met,
+        (When::Ok, Some((id, view))) => Verdict::Never(format!("job {id} has not succeeded ({})", view.word)),
+        (When::NotOk, None) => Verdict::Never(format!("job {asked} has succeeded")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sched::Used;
+
+    fn views(all: &[(&str, Option<bool>)]) -> BTreeMap<JobId, JobView> {
+        all.iter()
+            .map(|(id, good)| {
+                let state = match good {
+                    None => JobState::Running,
+                    Some(true) => JobState::Ended(End::Done),
+                    Some(false) => JobState::Ended(End::Failed { code: Some(1), signal: None }),
+                };
+                let view = JobView { state, word: "WORD".into(), reason: None, node: None, used: Used::default() };
+                (JobId((*id).to_owned()), view)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_case() {
+        let known = views(&[
+            ("1", Some(true)),
+            ("2", Some(false)),
+            ("3.server", None),
+            ("4_1", Some(true)),
+            ("4_2", None),
+            ("5_1", Some(true)),
+            ("5_2", Some(false)),
+            ("12", None),
+        ]);
+        let told = |when, job: &str| judge(&After { when, job: JobId(job.into()) }, &known);
+        let wait = |job: &str| Verdict::Wait(JobId(job.into()));
+        assert_eq!(told(When::Ok, "1"), Verdict::Met);
+        assert!(matches!(told(When::NotOk, "1"), Verdict::Never(why) if why == "job 1 has succeeded"));
+        assert!(matches!(told(When::Ok, "2"), Verdict::Never(why) if why == "job 2 has not succeeded (WORD)"));
+        assert_eq!((told(When::NotOk, "2"), told(When::Any, "2")), (Verdict::Met, Verdict::Met));
+        assert_eq!(told(When::Ok, "3"), wait("3.server"));
+        assert_eq!(told(When::Ok, "4"), wait("4"));
+        assert!(matches!(told(When::Ok, "5"), Verdict::Never(why) if why.contains("job 5_2")));
+        assert_eq!(told(When::Any, "9"), Verdict::Unknown);
+        assert_eq!(told(When::Ok, "12"), wait("12"));
+    }
+
+    #[test]
+    fn ids_are_ids() {
+        for bad in ["", "x", "-1", "1 2", "1\n", "1;2", "1'", "é"] {
+            assert!(id(bad, Scheduler::Slurm).is_err(), "{bad:?}");
+        }
+        assert_eq!(id("3016[].vm", Scheduler::Pbs).unwrap().0, "3016[].vm");
+        assert_eq!(id("47", Scheduler::HtCondor).unwrap().0, "47:");
+    }
+}
