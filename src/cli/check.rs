@@ -38,10 +38,20 @@ pub fn run(args: &Check, context: &Context) -> Outcome {
             };
             let mut parsed = recipe::parse(&label, &bytes);
             // A script that only uses overlays is no recipe; what it needs can be installed all the same.
+            let is_script = parsed.findings.iter().any(|finding| finding.rule == Rule::NoInstall);
             parsed.findings.retain(|finding| !(args.auto_install && finding.rule == Rule::NoInstall));
-            // What a build would refuse (rows C46, C47).
+            // What lines with options of `ovl run` ask for, only scripts have.
+            let lines = super::run::needs_of_lines(&label, &bytes);
+            if let Some(spec) = parsed.spec.as_mut() {
+                spec.deps.extend(lines);
+            }
+            // What a build would refuse (rows C46, C47), or a run of the script.
             let directives = parsed.spec.as_ref().map_or(&[][..], |spec| &spec.directives);
-            if let Err(error) = sched::read(directives, None) {
+            let read = match args.auto_install && is_script {
+                true => sched::read_script(directives, None).map(|_| ()),
+                false => sched::read(directives, None).map(|_| ()),
+            };
+            if let Err(error) = read {
                 let finding = Finding::new(Rule::BadDirective, &error.loc, error.why);
                 parsed.findings.push(match error.hint {
                     Some(hint) => finding.hint(hint),

@@ -4,7 +4,7 @@ use clap::CommandFactory;
 
 use super::args::{Cli, Internal, InternalAction};
 use super::failure::{Failure, Outcome, code};
-use super::jobs;
+use super::{jobs, run as scripts};
 use crate::runtime;
 use crate::sys::fs;
 use crate::ui::Ui;
@@ -19,6 +19,8 @@ pub fn run(args: &Internal) -> Outcome {
         }
         InternalAction::Stage { fd, parent, image, at } => Err(runtime::stage_main(*fd, *parent, image, at).into()),
         InternalAction::Step { dir, attempt } => jobs::step(dir, *attempt),
+        InternalAction::Task { dir, rank, index } => scripts::task(dir, rank.as_deref(), *index),
+        InternalAction::AwaitJobs { dir } => scripts::await_jobs(dir),
         InternalAction::Await { dir } => jobs::await_others(dir),
         InternalAction::Drive { dir, fail_fast } => jobs::drive(dir, *fail_fast),
         InternalAction::Man { dir } => {

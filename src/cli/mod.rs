@@ -23,6 +23,7 @@ mod module;
 mod pattern;
 mod rm;
 mod rollback;
+mod run;
 mod runs;
 mod shell_init;
 mod templates;
@@ -112,6 +113,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Build(args) => build::run(&args, &context(build::flags(&args))?),
         Command::Exec(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::E(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
+        Command::Run(args) => run::run(&args, &context(run::flags(&args))?),
         Command::List(args) => list::run(&args, &context(Vec::new())?),
         Command::Info(args) => info::run(&args, &context(Vec::new())?),
         Command::Avail(args) => avail::run(&args, &context(Vec::new())?),

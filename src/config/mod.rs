@@ -71,6 +71,15 @@ impl Config {
         self.settings.map.iter().map(|(key, setting)| ((*key).to_owned(), setting.values.clone())).collect()
     }
 
+    /// The same with a value that a flag gives; unknown keys are passed over.
+    #[must_use]
+    pub fn with_flag(mut self, key: &str, flag: &'static str, value: String) -> Config {
+        if let Some(key) = schema::find(key) {
+            self.settings.map.insert(key.name, resolve::Setting { values: vec![value], origin: Origin::Flag(flag) });
+        }
+        self
+    }
+
     /// The configuration that was frozen into a run; keys it does not have keep their defaults.
     pub fn thaw(frozen: &BTreeMap<String, Vec<String>>) -> Result<Config, ConfigError> {
         let mut settings = resolve::defaults()?;
@@ -302,6 +311,11 @@ impl Config {
     /// auto, native, apptainer or singularity.
     pub fn runtime(&self) -> String {
         self.text("exec.runtime")
+    }
+
+    /// What starts several tasks of a script: auto, none or a command.
+    pub fn launcher(&self) -> String {
+        self.text("run.launcher")
     }
 
     /// How progress is told: auto, bars, plain, json or none.

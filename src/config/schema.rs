@@ -208,6 +208,13 @@ pub const KEYS: &[Key] = &[
         "",
         "Where `ovl wrap` puts wrappers; `ovl shell-init` puts it on PATH.",
     ),
+    key(
+        "run.launcher",
+        Kind::Text,
+        "auto",
+        "",
+        "What starts the tasks of a script that asks for several: auto (srun in jobs of Slurm, else mpiexec or mpirun), none, or a program with its arguments.",
+    ),
     key("ui.progress", Kind::Choice(&["auto", "bars", "plain", "json", "none"]), "auto", "", "How progress is told."),
     key(
         "ui.color",

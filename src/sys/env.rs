@@ -40,6 +40,11 @@ pub fn current_exe() -> std::io::Result<PathBuf> {
     })
 }
 
+/// The command line of this process.
+pub fn command_line_os() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
 /// The command line of this process, invalid UTF-8 replaced.
 pub fn command_line() -> Vec<String> {
     std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()

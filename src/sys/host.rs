@@ -20,6 +20,14 @@ pub fn user() -> String {
     }
 }
 
+/// This process' umask in octal digits (proc(5), `Umask`); None where the kernel does not tell.
+pub fn umask() -> Option<String> {
+    let status = fs::read(Path::new("/proc/self/status")).ok()?;
+    let text = String::from_utf8_lossy(&status);
+    let umask = text.lines().find_map(|line| line.strip_prefix("Umask:"))?.trim().to_owned();
+    umask.bytes().all(|byte| byte.is_ascii_digit()).then_some(umask)
+}
+
 /// Effective user and group id.
 pub fn ids() -> (u32, u32) {
     (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())

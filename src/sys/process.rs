@@ -228,6 +228,51 @@ pub fn detach(cmd: &Cmd, log: &std::path::Path) -> io::Result<u32> {
     Ok(command.spawn()?.id())
 }
 
+/// Replaces this process by a program, looked up in PATH. Returns only what kept it from that.
+pub fn become_command(cmd: &Cmd) -> io::Error {
+    command(cmd).exec()
+}
+
+/// Runs a program to its end with this process' terminal and input; what it prints goes to standard error.
+pub fn run_aside(cmd: &Cmd) -> io::Result<Ended> {
+    let mut command = command(cmd);
+    let stderr = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
+    command.stdout(stderr);
+    command.status().map(Ended::from_status)
+}
+
+/// A program in the background with its output in files.
+#[derive(Debug)]
+pub struct Background {
+    child: Child,
+}
+
+impl Background {
+    /// Starts it in a process group of its own; it dies with this process. Both files are made anew; without `errors`
+    /// everything goes to `output`.
+    pub fn start(cmd: &Cmd, output: &std::path::Path, errors: Option<&std::path::Path>) -> io::Result<Background> {
+        let mut command = command(cmd);
+        let output = std::fs::File::create(output)?;
+        let errors = match errors {
+            Some(path) => std::fs::File::create(path)?,
+            None => output.try_clone()?,
+        };
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        Ok(Background { child: spawn_grouped(&mut command)? })
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> io::Result<Option<Ended>> {
+        Ok(self.child.try_wait()?.map(Ended::from_status))
+    }
+
+    /// Ends it with all that it has started.
+    pub fn end(mut self) {
+        end_group(&mut self.child);
+        let _ = self.child.wait();
+    }
+}
+
 /// Asks the kernel to kill the child when the thread that started it ends.
 pub fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();

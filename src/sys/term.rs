@@ -24,6 +24,17 @@ pub fn stdin_is_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
+/// All of standard input, at most `most` bytes; more is an error.
+pub fn read_all(most: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// Reads one line of standard input without its end; None at the end of input or when the user interrupts. `hidden`
 /// switches the echo off meanwhile.
 pub fn read_line(hidden: bool) -> io::Result<Option<String>> {

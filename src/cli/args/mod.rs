@@ -2,6 +2,7 @@
 
 mod build;
 mod exec;
+mod run;
 mod runs;
 mod wrap;
 
@@ -49,6 +50,8 @@ pub enum Command {
     Exec(Exec),
     /// Run a command with overlays, in short: ovl e A B -- CMD
     E(Short),
+    /// Run a script with overlays, here or as a job
+    Run(Box<Run>),
     /// List installed overlays
     #[command(visible_alias = "ls")]
     List(List),
@@ -99,6 +102,7 @@ pub enum Command {
 
 pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
+pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
 
@@ -276,6 +280,22 @@ pub enum InternalAction {
         /// Which attempt
         #[arg(long, default_value_t = 1)]
         attempt: u32,
+    },
+    /// Carry out a task of a script, in its job
+    Task {
+        /// The directory of the frozen run
+        dir: PathBuf,
+        /// One of several tasks that a launcher started; the variables that all of them see
+        #[arg(long, value_name = "NAME=VALUE,…")]
+        rank: Option<String>,
+        /// Which task of the array
+        #[arg(long, value_name = "N")]
+        index: Option<u32>,
+    },
+    /// Wait for jobs that a script's job waits for
+    AwaitJobs {
+        /// The directory of the frozen run
+        dir: PathBuf,
     },
     /// Wait for what a step needs of other runs
     Await {
