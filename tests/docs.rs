@@ -83,7 +83,7 @@ fn the_readmes_session_runs() {
     let house = House::new();
     house.make("work/bin");
     std::os::unix::fs::symlink(program(), house.path("work/bin/ovl")).unwrap();
-    for document in ["README.md", "docs/running.md", "docs/recipes.md"] {
+    for document in ["README.md", "docs/running.md", "docs/run.md", "docs/recipes.md"] {
         let session = blocks(&std::fs::read_to_string(root().join(document)).unwrap());
         let mut bash = house.command("bash");
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", house.path("work/bin").display());

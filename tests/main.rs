@@ -26,6 +26,7 @@ mod reading;
 mod recipes;
 mod running;
 mod runtime;
+mod scripts;
 mod sessions;
 mod shipped;
 mod slurm;

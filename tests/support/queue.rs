@@ -105,8 +105,9 @@ impl Queue {
         let state: serde_json::Value = serde_json::from_str(&text).unwrap();
         let mut jobs: Vec<_> = state["jobs"].as_object().unwrap().values().cloned().collect();
         let number = |job: &serde_json::Value| {
-            let mut parts = job["id"].as_str().unwrap().split('.').map(|part| part.parse::<u64>().unwrap());
-            (parts.next(), parts.next())
+            // `7`, `7.1`, `7[]`, `7[1]`.
+            let mut parts = job["id"].as_str().unwrap().split(['.', '[', ']']).map(|part| part.parse::<u64>().ok());
+            (parts.next().flatten(), parts.next().flatten())
         };
         jobs.sort_by_key(number);
         jobs

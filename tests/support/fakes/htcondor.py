@@ -9,7 +9,7 @@ KEYS = {
     "transfer_executable", "should_transfer_files", "when_to_transfer_output", "transfer_input_files", "batch_name",
     "periodic_remove", "periodic_hold", "periodic_release", "allowed_job_duration", "allowed_execute_duration", "max_retries",
     "job_max_vacate_time", "kill_sig", "remove_kill_sig", "on_exit_hold", "on_exit_remove", "accounting_group", "concurrency_limits",
-    "accounting_group_user", "notify_user", "description", "leave_in_queue", "want_graceful_removal", "stream_output", "stream_error",
+    "accounting_group_user", "notify_user", "description", "leave_in_queue", "want_graceful_removal", "max_materialize", "stream_output", "stream_error",
 }
 NO_SCHEDD = "Error: Can't find address for schedd vm\n\nExtra Info: You probably saw this error because the condor_schedd is not \nrunning on the machine you are trying to query."
 
@@ -62,10 +62,24 @@ def words(text):
     return found + [word] if word or there else found
 
 
+# `queue NAME from ( … )`: a job for each line.
+ITEMS = re.compile(r"^queue\s+(\w+)\s+from\s+\(\n(.*?)^\)\s*", re.S | re.M)
+
+
+def rows(text):
+    """The macros of each job of a description with a list."""
+    items = ITEMS.search(text)
+    return [{items[1].lower(): value} for value in items[2].split()] if items else None
+
+
 def description(text, macros):
     """(keys, attributes, count of jobs or None, unknown lines) of a submit description."""
     keys, more, count, odd = {}, {}, None, []
     text = re.sub(r"\\\n\s*", "", text)
+    items = ITEMS.search(text)
+    if items:
+        text = text[:items.start()]
+        count = len(items[2].split())
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -179,8 +193,9 @@ def condor_submit(store, args):
         print("Submitting job(s)", end="")
         raise Exit(1, f"\nERROR: Executable file {probe.get('executable', '')} does not exist")
     cluster = store.new_id()
+    each = rows(text) or [{}] * queued
     for proc in range(queued):
-        keys, more, _, _ = description(text, {**pairs, "cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc})
+        keys, more, _, _ = description(text, {**pairs, **each[proc], "cluster": cluster, "clusterid": cluster, "process": proc, "procid": proc})
         enqueue(store, {**keys, **{k: v for k, v in pairs.items() if k in KEYS}}, more, cluster, proc, os.getcwd())
     for line in odd:
         print(f"WARNING: the line '{line}' was unused by condor_submit. Is it a typo?", file=sys.stderr)
@@ -388,10 +403,12 @@ def dagman(store, job):
         return over(store, job, None)
     moved = False
     for name, node in nodes.items():
-        if node["state"] == "queued" and store.jobs[node["job"]]["state"] == "ended":
+        procs = [one for one in store.jobs.values() if one["dagman"] == job["cluster"] and one["cluster"] == store.jobs[node["job"]]["cluster"]] if node["state"] == "queued" else []
+        if procs and all(one["state"] == "ended" for one in procs):
             moved = True
-            child = store.jobs[node["job"]]
-            good = child["code"] == 0 and not child["signal"] and not child["removed"]
+            bad = [one for one in procs if one["code"] != 0 or one["signal"] or one["removed"]]
+            child = (bad or procs)[0]
+            good = not bad
             if good:
                 node["state"] = "done"
                 say(job, f"Node {name} job proc ({node['job']}.0.0) completed successfully.")
@@ -461,7 +478,8 @@ def submit_node(store, job, name, node):
               "clusterid": cluster, "process": 0, "procid": 0, "node": name}
     try:
         text = node["text"] if node["text"] is not None else open(os.path.join(job["cwd"], node["submit"])).read()
-        keys, more, _, _ = description(text, macros)
+        each = rows(text) or [{}]
+        keys, more, _, _ = description(text, {**macros, **each[0]})
         if node["text"] is not None:
             # DAGMan submits these itself, and knows only the old syntax of arguments (a file of its own is fine).
             for word in words(keys.get("arguments", "")):
@@ -473,7 +491,11 @@ def submit_node(store, job, name, node):
         return
     env, os.environ = os.environ, {key: job["env"][key] for key in ("PATH", "HOME", "USER", "LANG", "TZ") if key in job["env"]}
     try:
-        child = enqueue(store, {"log": os.path.basename(job["dag"]["file"]) + ".nodes.log", **keys}, more, cluster, 0, job["cwd"], job["cluster"], name)
+        log_of = {"log": os.path.basename(job["dag"]["file"]) + ".nodes.log"}
+        child = enqueue(store, {**log_of, **keys}, more, cluster, 0, job["cwd"], job["cluster"], name)
+        for proc in range(1, len(each)):
+            keys, more, _, _ = description(text, {**macros, **each[proc], "process": proc, "procid": proc})
+            enqueue(store, {**log_of, **keys}, more, cluster, proc, job["cwd"], job["cluster"], name)["user"] = job["user"]
     finally:
         os.environ = env
     child["user"] = job["user"]
@@ -524,7 +546,9 @@ def over(store, job, code):
 
 
 def ready(store, job):
-    return not job.get("dag") and job["cpus"] <= 4
+    most = job["keys"].get("max_materialize", "")
+    running = sum(1 for one in store.jobs.values() if one["cluster"] == job["cluster"] and one["state"] == "running")
+    return not job.get("dag") and job["cpus"] <= 4 and not (most.isdigit() and running >= int(most))
 
 
 def launch(store, job):

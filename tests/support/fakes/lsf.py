@@ -110,13 +110,14 @@ def bsub(store, args):
         raise refused("Bad job name.")
     if "-w" in chosen:
         Condition(store, chosen["-w"]).check()
+    array = re.fullmatch(r"(.*)\[1-(\d+)\](?:%(\d+))?", name or "")
     number = store.new_id()
     line = " ".join([*command]) if command else ";".join(script.rstrip("\n").split("\n"))
     job = new_job(
         store, number, name=name if name is not None else line, named=name is not None, queue=queue, held="-H" in chosen,
         cpus=slots, limit=limit, out=chosen.get("-o"), err=chosen.get("-e"), condition=chosen.get("-w"), line=line,
         project=chosen.get("-P", "default"), minutes=limit, script=not command, memory=chosen.get("-M"), hopeless=False,
-        on_hold="-H" in chosen,
+        on_hold="-H" in chosen, wants=wants,
     )
     path = os.path.join(store.job_dir(job), f"{int(time.time())}.{number}.shell")
     with open(path, "w") as file:
@@ -124,6 +125,12 @@ def bsub(store, args):
         file.write(text if text.startswith("#!") else "#!/bin/sh\n" + text)
     os.chmod(path, 0o700)
     job["shell"] = path
+    if array:
+        job.update(array=int(array[2]), at_once=int(array[3] or 0))
+        for index in range(1, int(array[2]) + 1):
+            one = {**job, "id": f"{number}[{index}]", "array": None, "part_of": str(number), "index": index, "whole_name": name,
+                   "name": f"{array[1]}[{index}]"}
+            store.jobs[one["id"]] = one
     if store.trouble.take("lose-reply") is not None:
         raise Exit(255, "Communication time out. Job not submitted.", keep=True)
     if not os.environ.get("BSUB_QUIET"):
@@ -233,7 +240,17 @@ class Condition:
 # ---------------------------------------------------------------- running
 
 
+def parts(store, job):
+    return [one for one in store.jobs.values() if one.get("part_of") == job["id"]]
+
+
 def tick(store):
+    for job in store.jobs.values():
+        if job.get("array") and job["state"] != "ended":
+            tasks = parts(store, job)
+            if all(one["state"] == "ended" for one in tasks):
+                good = all(stat(one) == "DONE" for one in tasks)
+                job.update(state="ended", end=time.time(), code=0 if good else 1)
     for job in store.jobs.values():
         if job["state"] == "ended" and "forget" in store.trouble:
             # Conditions that were accepted keep what they know of it.
@@ -242,6 +259,13 @@ def tick(store):
 
 
 def ready(store, job):
+    if job.get("array"):
+        return False
+    if job.get("part_of"):
+        whole = store.jobs[job["part_of"]]
+        running = sum(1 for one in parts(store, whole) if one["state"] == "running")
+        if whole["held"] or whole["at_once"] and running >= whole["at_once"]:
+            return False
     if job["condition"] is None or "start-early" in store.trouble:
         return job["cpus"] <= SLOTS
     try:
@@ -258,19 +282,32 @@ def named(job, path):
     return os.path.join(path, job["id"] + ".out") if path.endswith("/") or os.path.isdir(path) else path
 
 
+def hosts(job):
+    """Slots of each host; span[ptile=N] puts N on each, here on hosts of other names."""
+    tile = re.search(r"ptile=(\d+)", job.get("wants") or "")
+    each, left, text = int(tile[1]) if tile else job["cpus"], job["cpus"], ""
+    while left > 0:
+        text += f"{HOST if not text else HOST + str(left)} {min(each, left)} "
+        left -= each
+    return text
+
+
 def launch(store, job):
     own = store.job_dir(job)
-    files = os.path.splitext(job["shell"])[0]
+    files = os.path.splitext(job["shell"])[0] + (f".{job['index']}" if job.get("part_of") else "")
     env = {key: value for key, value in job["env"].items() if not key.startswith(("LSB_", "LS_"))}
     env.update({
         "LSB_JOBID": job["id"], "LSB_JOBINDEX": "0", "LSB_JOBNAME": job["name"], "LSB_QUEUE": job["queue"],
-        "LSB_HOSTS": " ".join([HOST] * job["cpus"]), "LSB_MCPU_HOSTS": f"{HOST} {job['cpus']} ", "LSB_SUB_HOST": HOST,
+        "LSB_HOSTS": " ".join([HOST] * job["cpus"]), "LSB_MCPU_HOSTS": hosts(job), "LSB_SUB_HOST": HOST,
         "LSB_JOBFILENAME": files, "LSB_CHKFILENAME": files, "LSB_ACCT_FILE": os.path.join(own, "acct"),
         "LSB_JOBEXIT_STAT": "0", "LSB_EXIT_PRE_ABORT": "99", "LSB_TRAPSIGS": "trap # 15 10 12 2 1",
         "LSB_UNIXGROUP": job["user"], "LSFUSER": job["user"], "LSF_EAUTH_CLIENT": "user",
         "LSF_EAUTH_SERVER": "mbatchd@volclava", "LSF_BINDIR": store.links, "LSF_ENVDIR": own, "LSF_LIBDIR": own,
         "LSF_SERVERDIR": own, "LS_SUBCWD": job["cwd"], "LS_EXEC_T": "START",
     })
+    if job.get("part_of"):
+        env.update({"LSB_JOBID": job["part_of"], "LSB_JOBINDEX": str(job["index"]), "LSB_JOBNAME": job["whole_name"]})
+        env.update({"LSB_JOBINDEX_STEP": "1", "LSB_JOBINDEX_END": str(store.jobs[job["part_of"]]["array"])})
     if job["out"]:
         env["LSB_OUTPUTFILE"] = job["out"].replace("%J", job["id"]).replace("%I", "0")
     if job["err"]:
@@ -369,14 +406,15 @@ def bjobs(store, args):
     if ids and ids != ["0"]:
         found = []
         for one in ids:
-            if not one.isdigit():
+            if not re.fullmatch(r"\d+(\[\d+\])?", one):
                 raise Exit(255, f"{one}: Illegal job ID.")
-            match = [job for job in seen if job["id"] == one]
+            # An array is shown as its tasks.
+            match = [job for job in seen if job["id"] == one and not job.get("array") or job.get("part_of") == one]
             found += match
             if not match:
                 missing.append(one)
     else:
-        found = seen
+        found = [job for job in seen if not job.get("array")]
         if "-J" in chosen:
             import fnmatch
             found = [job for job in found if fnmatch.fnmatchcase(job["name"], chosen["-J"])]
@@ -512,7 +550,8 @@ def wrap(line):
 
 def bhist(store, args):
     given, ids = options(args, "lawbn:u:J:", lambda error: Exit(255, "Usage: bhist ..."))
-    found = [job for job in store.jobs.values() if not ids and job["user"] == user() or job["id"] in ids]
+    found = [job for job in store.jobs.values() if not ids and job["user"] == user() or job["id"] in ids or job.get("part_of") in ids]
+    found = [job for job in found if not job.get("array")]
     if not found:
         print("No matching job found")
         return 255
@@ -567,7 +606,7 @@ def chosen_jobs(store, name, args, letters):
         elif job["user"] != user() and user() != "root":
             words = "User permission denied"
         else:
-            found.append(job)
+            found += [part for part in parts(store, job) if part["state"] != "ended"] if job.get("array") else [job]
             continue
         code = 255
         print(f"Job <{one}>: {words}", file=sys.stderr)

@@ -116,7 +116,8 @@ def depend(text):
         if kind not in ("afterok", "afternotok", "afterany", "after") or not ids:
             raise illegal("W")
         for one in ids:
-            number = re.fullmatch(rf"(\d+)(\.{SERVER})?", one.split("@")[0])
+            # Of an array only the whole can be waited for.
+            number = re.fullmatch(rf"(\d+(?:\[\])?)(\.{SERVER})?", one.split("@")[0])
             if not number:
                 raise illegal("W")
             found.append([kind, number[1]])
@@ -173,6 +174,14 @@ def qsub(store, args):
     most = QUEUES[queue]
     if most and (cpus > most["ncpus"] or (limit or 0) > most["walltime"]):
         raise Exit(188, "qsub: Job violates queue and/or server resource limits")
+    array = None
+    if "-J" in chosen:
+        found = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", chosen["-J"])
+        if not found or int(found[1]) >= int(found[2]):
+            raise illegal("J")
+        array = range(int(found[1]), int(found[2]) + 1, int(found[3] or 1))
+        if len(array) > 10000:
+            raise Exit(3, "qsub: Array job exceeds server or queue size limit")
     number = store.new_id()
     variables = {}
     if "-V" in chosen:
@@ -190,13 +199,23 @@ def qsub(store, args):
         err=place(chosen.get("-e"), f"{name}.e{number}", f"{number}.{SERVER}.ER"),
         arguments=" ".join(args), env={key: os.environ.get(key, "") for key in ("HOME", "PATH", "SHELL", "LANG")},
     )
+    if array is not None:
+        del store.jobs[job["id"]]
+        whole = f"{number}[]"
+        job.update(id=whole, array=f"{array[0]}-{array[-1]}", at_once=int(found[4] or 0))
+        store.jobs[whole] = job
+        for index in array:
+            one = {**job, "id": f"{number}[{index}]", "array": None, "part_of": whole, "index": index, "deps": []}
+            for path in ("out", "err"):
+                one[path] = re.sub(r"\^array_index\^", str(index), job[path]) if job[path] else None
+            store.jobs[one["id"]] = one
     with open(os.path.join(store.job_dir(job), "script"), "w", errors="surrogateescape", newline="") as file:
         file.write(text)
     os.chmod(file.name, 0o700)
     register(store, job)
     if store.trouble.take("lose-reply") is not None:
         raise Exit(255, "Failed to recv data from background qsub", keep=True)
-    print(f"{number}.{SERVER}")
+    print(f"{job['id']}.{SERVER}")
 
 
 def place(path, plain, inside):
@@ -225,13 +244,15 @@ def register(store, job):
 
 
 def met(kind, parent):
-    good = parent["code"] == 0 and parent["start"] is not None and parent["over"] is None
+    good = parent["code"] == 0 and parent["start"] is not None and parent["over"] is None and parent.get("substate") != 93
     return {"afterok": good, "afternotok": not good, "afterany": True, "after": True}.get(kind, False)
 
 
 def never(store, job):
     """Deleted by its dependency: over without having run, and whatever waits for it goes too."""
     job.update(state="ended", substate=92, end=time.time())
+    for one in parts(store, job):
+        one.update(state="ended", substate=92, end=time.time())
     for other in list(store.jobs.values()):
         if other["state"] == "pending" and any(number == job["id"] for _, number in other["deps"]):
             never(store, other)
@@ -240,11 +261,33 @@ def never(store, job):
 # ---------------------------------------------------------------- running
 
 
+def parts(store, job):
+    return [one for one in store.jobs.values() if one.get("part_of") == job["id"]]
+
+
 def tick(store):
+    """An array is over when its last task is; its exit status is 0 in any case, as recorded."""
+    for job in list(store.jobs.values()):
+        if not job.get("array") or job["state"] == "ended":
+            continue
+        tasks = parts(store, job)
+        if job["start"] is None and any(one["start"] for one in tasks):
+            job.update(start=time.time(), begun=True)
+        if all(one["state"] == "ended" for one in tasks):
+            failed = any(one["code"] != 0 or one["over"] for one in tasks)
+            job.update(state="ended", end=time.time(), code=0, substate=91 if job["over"] else 93 if failed else 92)
+            release(store, job)
     return False
 
 
 def ready(store, job):
+    if job.get("array"):
+        return False
+    if job.get("part_of"):
+        whole = store.jobs[job["part_of"]]
+        running = sum(1 for one in parts(store, whole) if one["state"] == "running")
+        if whole["held"] or whole["deps"] or whole["at_once"] and running >= whole["at_once"]:
+            return False
     fits = job["cpus"] <= NCPUS and (job["memory"] or 0) <= MEM
     if not fits:
         what = "ncpus" if job["cpus"] > NCPUS else "mem"
@@ -256,11 +299,19 @@ def ready(store, job):
 
 def launch(store, job):
     own, spool = store.job_dir(job), store.file("spool", f"{job['id']}.{SERVER}")
+    if job.get("part_of"):
+        shutil.copy(os.path.join(store.job_dir(store.jobs[job["part_of"]]), "script"), os.path.join(own, "script"))
     scratch = os.path.join(own, "tmp")
     os.makedirs(scratch, mode=0o700, exist_ok=True)
     nodes = os.path.join(own, "nodes")
     with open(nodes, "w") as file:
-        file.write(f"{SERVER}\n")
+        # A line for each MPI process: mpiprocs of each chunk, hosts told apart.
+        for chunk, part in enumerate(job["wanted"]["select"].split("+")):
+            count, *rest = part.split(":")
+            procs = dict(item.split("=", 1) for item in rest if "=" in item).get("mpiprocs", "1")
+            for node in range(int(count) if count.isdigit() else 1):
+                name = SERVER if chunk == node == 0 else f"{SERVER}{chunk}{node}"
+                file.write(f"{name}\n" * int(procs))
     home = job["env"]["HOME"]
     env = {
         "ENVIRONMENT": "BATCH", "HOME": home, "LOGNAME": job["user"], "USER": job["user"], "SHELL": "/bin/bash",
@@ -269,6 +320,8 @@ def launch(store, job):
         "PBS_JOBNAME": job["name"], "PBS_MOMPORT": "15003", "PBS_NODEFILE": nodes, "PBS_NODENUM": "0",
         "PBS_QUEUE": job["queue"], "PBS_TASKNUM": "1", "TMPDIR": scratch, **origin(job), **job["variables"],
     }
+    if job.get("part_of"):
+        env.update({"PBS_ARRAY_INDEX": str(job["index"]), "PBS_ARRAY_ID": f"{job['part_of']}.{SERVER}"})
     # A login shell reads the name of the script, so a signal shows as 128+n; the profile may set PATH anew.
     script = os.path.join(own, "script")
     with open(os.path.join(own, "typed"), "w") as file:
@@ -355,6 +408,8 @@ def shown(store, job, old):
 def letter(job):
     if job["state"] == "ended":
         return "F"
+    if job.get("begun"):
+        return "B"
     if job["state"] == "running":
         return "E" if job["cancel"] and job["over"] else "R"
     return "H" if job["held"] or job["deps"] else "Q"
@@ -388,7 +443,7 @@ def attributes(job):
     })
     if ran:
         show.update({"stime": clock(job["start"]), "jobdir": job["env"]["HOME"]})
-    substate = {"R": 42, "E": 50, "Q": 10, "H": 22 if "depend=" in job["arguments"] else 20}.get(state)
+    substate = {"B": 70, "R": 42, "E": 50, "Q": 10, "H": 22 if "depend=" in job["arguments"] else 20}.get(state)
     show["substate"] = job.get("substate", 92) if state == "F" else substate
     show["Variable_List"] = {**origin(job), **job["variables"]}
     if ran:
@@ -400,6 +455,8 @@ def attributes(job):
         show["run_count"] = job["runs"]
     elif job["reason"]:
         show["comment"] = job["reason"]
+    if job.get("array"):
+        show.update({"array": "True", "array_indices_submitted": job["array"]})
     if state == "F" and job["code"] is not None:
         show["Exit_status"] = job["code"]
     show.update({"Submit_arguments": job["arguments"], "project": "_pbs_project_default", "Submit_Host": SERVER})
@@ -430,7 +487,7 @@ def qstat(store, args):
     if old and "forget" in store.trouble:
         missing += [f"qstat: PBS is not configured to maintain job history {one}" for one in [f"{one.split('.')[0]}.{SERVER}" for one in ids] or [""]]
     for one in ids:
-        number = re.fullmatch(rf"(\d+)(\.{SERVER})?", one)
+        number = re.fullmatch(rf"(\d+(?:\[\d*\])?)(\.{SERVER})?", one)
         if not number:
             code = 170 if re.fullmatch(r"\w+", one) else 1
             missing.append(f"qstat: Unknown queue destination {one}" if code == 170 else f"qstat: illegally formed job identifier: {one}")
@@ -447,7 +504,7 @@ def qstat(store, args):
         else:
             found.append(job)
     if not ids:
-        found = [job for job in store.jobs.values() if shown(store, job, old)]
+        found = [job for job in store.jobs.values() if shown(store, job, old) and not job.get("part_of")]
     if "-u" in chosen:
         found = [job for job in found if job["user"] in chosen["-u"].split(",")]
     if chosen.get("-F") == "json":
@@ -515,7 +572,7 @@ def each(store, name, args):
         raise Exit(2, usage)
     code, told, jobs = 0, [], []
     for one in ids:
-        number = re.fullmatch(rf"(\d+)(\.{SERVER})?", one)
+        number = re.fullmatch(rf"(\d+(?:\[\d*\])?)(\.{SERVER})?", one)
         job = store.jobs.get(number[1]) if number else None
         if number is None:
             code, words = 1, f"{name}: illegally formed job identifier: {one}"
@@ -538,7 +595,10 @@ def each(store, name, args):
 
 def qdel(store, args):
     code, jobs, told = each(store, "qdel", args)
-    for job in jobs:
+    for job in [*jobs, *(one for job in jobs for one in parts(store, job) if one["state"] != "ended")]:
+        if job.get("array"):
+            job["over"] = "cancelled"
+            continue
         if job["state"] == "running":
             job["cancel"] = job["cancel"] or time.time()
         else:
