@@ -29,6 +29,7 @@ mod runtime;
 mod scripts;
 mod sessions;
 mod shipped;
+mod sif;
 mod slurm;
 mod support;
 mod templates;

@@ -1,4 +1,7 @@
-//! `ovl info`: what an overlay is, what it exports, and where it comes from.
+//! `ovl info`: what an overlay is, what it exports, and where it comes from; what SIF and ext3 images are.
+
+mod ext;
+mod sif;
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +10,12 @@ use serde_json::json;
 use super::Context;
 use super::args::Info;
 use super::failure::{Failure, Outcome};
+use crate::image::kind::{self, Kind};
 use crate::model::env::expand;
 use crate::model::name::{self, Name};
 use crate::model::units::show_size;
 use crate::model::version::Version;
-use crate::store::overlays::{self, Facts};
+use crate::store::overlays::{self, Facts, OverlayError};
 use crate::store::{claim, publish};
 use crate::sys::lock::{self, Use};
 use crate::sys::{clock, env, fs};
@@ -19,7 +23,7 @@ use crate::sys::{clock, env, fs};
 /// The file that a user means: a path, an exact name, or a name without version (the newest installed).
 pub fn locate(text: &str, context: &Context) -> Result<PathBuf, Failure> {
     let ending = Path::new(text).extension().and_then(|ending| ending.to_str());
-    let is_path = text.starts_with(['/', '.']) || matches!(ending, Some("sqf" | "squashfs" | "sqfs"));
+    let is_path = text.starts_with(['/', '.']) || matches!(ending, Some("sqf" | "squashfs" | "sqfs" | "sif" | "img"));
     if is_path {
         let path = env::current_dir().join(text.strip_prefix("./").unwrap_or(text));
         fs::metadata(&path).map_err(|error| Failure::usage(error.to_string()))?;
@@ -54,6 +58,17 @@ pub fn locate(text: &str, context: &Context) -> Result<PathBuf, Failure> {
 /// Runs the command.
 pub fn run(args: &Info, context: &Context) -> Outcome {
     let path = locate(&args.overlay, context)?;
+    let in_use = match lock::probe(&path)? {
+        Use::Free => "no",
+        Use::Readers => "yes",
+        Use::Writer => "yes, for writing",
+        Use::Unknown => "unknown: no file locks here",
+    };
+    match kind::of(&fs::open(&path)?).map_err(|source| OverlayError::Image { path: path.clone(), source })? {
+        Kind::Sif => return sif::run(&path, in_use, args.json, context),
+        Kind::Ext => return ext::run(&path, in_use, args.json, context),
+        Kind::Squashfs | Kind::Other => {}
+    }
     let image = overlays::open(&path)?;
     let facts = overlays::facts(&path, &image)?;
     facts.warnings.iter().for_each(|warning| context.ui.warn(warning));
@@ -66,11 +81,6 @@ pub fn run(args: &Info, context: &Context) -> Outcome {
     let size = fs::metadata(&path)?.len();
     let superblock = image.superblock();
     let codec = superblock.codec.name();
-    let in_use = match lock::probe(&path)? {
-        Use::Free => "no",
-        Use::Readers | Use::Writer => "yes",
-        Use::Unknown => "unknown: no file locks here",
-    };
     let now = path.parent().map_or(std::time::UNIX_EPOCH, fs::server_now);
     let builder = claim::holder(&path, now, context.config.lease())?.map(|owner| owner.to_string());
     let previous = publish::previous_of(&path);

@@ -56,6 +56,16 @@ impl Region {
         Ok(Region { file, start, length })
     }
 
+    /// `length` bytes from `start` on, all of which lie within the file.
+    pub fn within(file: Arc<File>, start: u64, length: u64) -> Result<Region> {
+        let mut region = Region::new(file, start)?;
+        if length > region.length {
+            return Err(ImageError::corrupt(format!("{length} bytes at {start} would end beyond the end of the file")));
+        }
+        region.shorten(length);
+        Ok(region)
+    }
+
     /// Bytes from its start to its end.
     pub fn length(&self) -> u64 {
         self.length

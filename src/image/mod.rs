@@ -1,4 +1,4 @@
-//! Disk images: SquashFS (written and read), ext2/3/4 (read without mounting), and whether one is in use.
+//! Disk images: SquashFS (written and read), ext2/3/4 (read without mounting), SIF (read), and what can be packed.
 
 pub mod bytes;
 pub mod cache;
@@ -6,6 +6,7 @@ pub mod error;
 pub mod ext;
 pub mod kind;
 pub mod nesting;
+pub mod sif;
 pub mod source;
 pub mod squashfs;
 

@@ -7,8 +7,9 @@ use super::layers::{self, Layers};
 use super::publish;
 use crate::exec::environ::LayerEnv;
 use crate::image::ImageError;
-use crate::image::squashfs::read::Image;
-use crate::image::squashfs::read::InodeKind as Kind;
+use crate::image::kind;
+use crate::image::sif::Sif;
+use crate::image::squashfs::read::{Caches, DATA_CACHE, Image, InodeKind as Kind};
 use crate::model::env::{self, EnvVar};
 use crate::model::meta::{self, Meta};
 use crate::model::name::Name;
@@ -79,9 +80,15 @@ pub fn all(layers: &Layers) -> Result<Vec<Overlay>, PathError> {
     Ok(found)
 }
 
-/// Opens an overlay's image.
+/// Opens an overlay's image; of a SIF file the primary partition.
 pub fn open(path: &Path) -> Result<Image, OverlayError> {
-    Image::open(fs::open(path)?, 0).map_err(|source| OverlayError::Image { path: path.to_owned(), source })
+    let file = fs::open(path)?;
+    let image = match kind::of(&file) {
+        Ok(kind::Kind::Sif) => Sif::open(file).and_then(|sif| sif.squashfs(sif.primary()?, Caches::new(DATA_CACHE))),
+        Ok(_) => Image::open(file, 0),
+        Err(error) => Err(error),
+    };
+    image.map_err(|source| OverlayError::Image { path: path.to_owned(), source })
 }
 
 /// What an overlay says about itself.

@@ -2,5 +2,6 @@
 
 pub mod house;
 pub mod queue;
+pub mod sif;
 pub mod slurm;
 pub mod tree;

@@ -41,7 +41,15 @@ impl ExtImage {
     /// When there is no such image, it uses features that are not read here (they are named), or it was not unmounted
     /// cleanly (the message says how to mend that).
     pub fn open(file: impl Into<Arc<File>>, offset: u64) -> Result<ExtImage> {
-        let region = Region::new(file.into(), offset)?;
+        ExtImage::in_region(Region::new(file.into(), offset)?)
+    }
+
+    /// [`ExtImage::open`] for an image that ends after `length` bytes at the latest: a partition.
+    pub fn open_within(file: impl Into<Arc<File>>, offset: u64, length: u64) -> Result<ExtImage> {
+        ExtImage::in_region(Region::within(file.into(), offset, length)?)
+    }
+
+    fn in_region(region: Region) -> Result<ExtImage> {
         let mut raw = [0; superblock::SIZE];
         if region.read_some(superblock::PLACE, &mut raw, "the superblock")? < raw.len() {
             return Err(ImageError::corrupt("too short for an ext2/3/4 file system"));

@@ -1,6 +1,7 @@
 //! Opening what an invocation names: every image becomes a layer, marked as used; what will be mounted in the merged tree
 //! gets its mount points from one more layer below all others.
 
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use super::HOST_PLACES;
 use crate::exec::{Base, Invocation, Mount};
 use crate::image::ImageError;
+use crate::image::kind::{self, Kind};
+use crate::image::sif::{FileSystem, Sif};
 use crate::image::squashfs::read::{Caches, DATA_CACHE, Image};
 use crate::runtime::error::{Result, RuntimeError};
 use crate::runtime::tree::layer::Layer;
@@ -30,7 +33,7 @@ pub fn all(invocation: &Invocation) -> Result<Tree> {
     let size = paths.len().div_ceil(crew).max(1);
     let (first, others) = paths.split_at(size.min(paths.len()));
     let open = &|group: &[&PathBuf]| group.iter().map(|path| one(path, &caches)).collect::<Vec<_>>();
-    let opened: Vec<Result<ImageLayer>> = std::thread::scope(|scope| {
+    let opened: Vec<Result<Layers>> = std::thread::scope(|scope| {
         let handles: Vec<_> = others.chunks(size).map(|group| scope.spawn(move || open(group))).collect();
         let mut opened = open(first);
         for handle in handles {
@@ -41,9 +44,9 @@ pub fn all(invocation: &Invocation) -> Result<Tree> {
     if opened.len() != paths.len() {
         return Err(RuntimeError::Impossible("not all images could be opened".into()));
     }
-    let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(opened.len() + 1);
-    for layer in opened {
-        layers.push(Box::new(layer?));
+    let mut layers: Layers = Vec::with_capacity(opened.len() + 1);
+    for image in opened {
+        layers.extend(image?);
     }
     let failed = |source: ImageError| RuntimeError::Image { path: paths[0].clone(), source };
     let tree = Tree::new(layers).map_err(failed)?;
@@ -53,11 +56,36 @@ pub fn all(invocation: &Invocation) -> Result<Tree> {
     Tree::new(layers).map_err(failed)
 }
 
-fn one(path: &Path, caches: &Arc<Caches>) -> Result<ImageLayer> {
+/// What an image comes to, lowest first; more than one only of a SIF file.
+type Layers = Vec<Box<dyn Layer>>;
+
+fn one(path: &Path, caches: &Arc<Caches>) -> Result<Layers> {
+    let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
     let file = fs::open(path)?;
     pass::mark_used(&file);
+    if kind::of(&file).map_err(failed)? == Kind::Sif {
+        return partitions(file, caches).map_err(failed);
+    }
     let image = Image::open_sharing(file, 0, caches.clone());
-    image.map(ImageLayer).map_err(|source| RuntimeError::Image { path: path.to_owned(), source })
+    Ok(vec![Box::new(ImageLayer(image.map_err(failed)?))])
+}
+
+/// The system of a SIF file and the overlays that belong to it.
+fn partitions(file: File, caches: &Arc<Caches>) -> Result<Layers, ImageError> {
+    let sif = Sif::open(file)?;
+    sif.check_arch()?;
+    let primary = sif.primary()?;
+    let mut layers: Layers = Vec::new();
+    for object in std::iter::once(primary).chain(sif.overlays()?) {
+        match object.partition().map(|partition| partition.fs) {
+            Some(FileSystem::Ext3) => {
+                let what = format!("its partition {} holds ext3; make it squashfs with: ovl pack", object.id);
+                return Err(ImageError::Unsupported(what));
+            }
+            _ => layers.push(Box::new(ImageLayer(sif.squashfs(object, caches.clone())?))),
+        }
+    }
+    Ok(layers)
 }
 
 /// Directories and empty files for everything that will be mounted in the merged tree; where the images have them,

@@ -73,7 +73,15 @@ impl Image {
 
     /// [`Image::open`] with caches that other images use too.
     pub fn open_sharing(file: impl Into<Arc<File>>, offset: u64, caches: Arc<Caches>) -> Result<Image> {
-        let mut region = Region::new(file.into(), offset)?;
+        Image::in_region(Region::new(file.into(), offset)?, caches)
+    }
+
+    /// [`Image::open_sharing`] for an image that ends after `length` bytes at the latest: a partition.
+    pub fn open_within(file: impl Into<Arc<File>>, offset: u64, length: u64, caches: Arc<Caches>) -> Result<Image> {
+        Image::in_region(Region::within(file.into(), offset, length)?, caches)
+    }
+
+    fn in_region(mut region: Region, caches: Arc<Caches>) -> Result<Image> {
         let mut raw = [0; SUPERBLOCK];
         if region.read_some(0, &mut raw, "the superblock")? < SUPERBLOCK {
             return Err(ImageError::corrupt("too short for a squashfs"));
