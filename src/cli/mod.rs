@@ -20,6 +20,7 @@ mod jobs;
 mod list;
 mod missing;
 mod module;
+mod pack;
 mod pattern;
 mod rm;
 mod rollback;
@@ -99,7 +100,7 @@ fn run(cli: Cli) -> Outcome {
     // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
     // have things to clean up.
     let builds = match &cli.command {
-        Command::Build(_) => true,
+        Command::Build(_) | Command::Pack(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
     };
@@ -138,6 +139,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Wrap(args) => wrap::run(&args, &context(Vec::new())?),
         Command::Module(args) => module::run(&args, &context(Vec::new())?),
         Command::ShellInit(args) => shell_init::run(&args, &context(Vec::new())?),
+        Command::Pack(args) => pack::run(&args, &context(pack::flags(&args)?)?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

@@ -66,6 +66,27 @@ impl NewImage {
     }
 }
 
+impl NewImage {
+    /// Makes it the file at its target and nothing else: no sidecar, nothing kept. Without `replace` a file that is
+    /// there already, or appears meanwhile, is an error and stays.
+    pub fn place(mut self, replace: bool) -> Result<()> {
+        let taken = || PathError::new("write", &self.target)(std::io::ErrorKind::AlreadyExists.into());
+        if !replace {
+            match fs::hard_link(&self.path, &self.target) {
+                // Dropping this value removes the first name.
+                Ok(()) => return fs::sync_dir(self.target.parent().unwrap_or(Path::new("/"))),
+                Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => return Err(taken()),
+                // Some file systems have no hard links; there a look has to do.
+                Err(_) if fs::symlink_metadata(&self.target).is_ok() => return Err(taken()),
+                Err(_) => {}
+            }
+        }
+        fs::rename(&self.path, &self.target)?;
+        self.published = true;
+        fs::sync_dir(self.target.parent().unwrap_or(Path::new("/")))
+    }
+}
+
 impl Drop for NewImage {
     fn drop(&mut self) {
         if !self.published {
@@ -174,6 +195,25 @@ mod tests {
         assert_eq!(seen(&target), ("two".into(), "V=two\n".into()));
         drop(NewImage::create(&target).unwrap());
         assert_eq!(fs::list(&dir).unwrap(), [".previous", "a--1.sqf", "a--1.sqf.env"]);
+        fs::remove_tree(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_plain_file_is_placed_and_never_replaced_unasked() {
+        let dir = std::env::temp_dir().join(format!("ovl-place-{}", host::token()));
+        fs::create_dirs(&dir).unwrap();
+        let target = dir.join("x.sqf");
+        let place = |text: &str, replace| {
+            let image = NewImage::create(&target).unwrap();
+            image.file().write_all(text.as_bytes()).unwrap();
+            image.place(replace)
+        };
+        place("one", false).unwrap();
+        assert!(place("two", false).unwrap_err().to_string().contains("x.sqf: "));
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        place("three", true).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"three");
+        assert_eq!(fs::list(&dir).unwrap(), ["x.sqf"]);
         fs::remove_tree(&dir).unwrap();
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::claim;
 use crate::sys::fs::{self, PathError};
+use crate::sys::lock::{self, Kind, Taken};
 
 /// Removes unfinished images (`.X.new.*`), stale claims and their temporary files in a directory of overlays, as far as
 /// this user may. What belongs to a live claim, or is younger than the lease and belongs to no claim, stays. Returns
@@ -24,6 +25,27 @@ pub fn images(dir: &Path, lease: Duration) -> Vec<String> {
         }
     }
     removed
+}
+
+/// Removes unfinished images for `target` that no living process has locked, as `ovl pack` locks its own. Where locks
+/// may be those of one node only, a recent change is taken for a sign of life too.
+pub fn unfinished(target: &Path, lease: Duration) {
+    let (Some(dir), Some(file)) = (target.parent(), target.file_name().and_then(|name| name.to_str())) else { return };
+    if fs::metadata_if_exists(&claim::path_for(target)).is_ok_and(|claim| claim.is_some()) {
+        return;
+    }
+    let age = if fs::network_fs(dir).is_some() { lease } else { Duration::from_secs(2) };
+    let now = fs::server_now(dir);
+    for name in fs::list_if_exists(dir).unwrap_or_default() {
+        let path = dir.join(&name);
+        if name.to_str().is_some_and(|name| name.starts_with(&format!(".{file}.new.")))
+            && older_than(&path, now, age).unwrap_or(false)
+            && fs::open_rw(&path)
+                .is_ok_and(|file| lock::try_lock(&file, Kind::Write).is_ok_and(|got| got == Taken::Held))
+        {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 fn one(dir: &Path, name: &str, now: SystemTime, lease: Duration) -> Result<bool, PathError> {

@@ -71,6 +71,18 @@ pub fn create_new(path: &Path, mode: u32) -> Result<File> {
         .map_err(PathError::new("create", path))
 }
 
+/// A new file without a name, readable and writable by this process only, which goes when it is closed.
+pub fn unnamed_file(dir: &Path) -> Result<File> {
+    let open = OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_TMPFILE).mode(0o600).open(dir);
+    // Not every file system makes one without a name.
+    open.or_else(|_| {
+        let path = dir.join(format!(".ovl-{}.tmp", super::host::token()));
+        let file = create_new(&path, 0o600)?;
+        fs::remove_file(&path).map_err(PathError::new("remove", &path))?;
+        Ok(file)
+    })
+}
+
 /// Opens for appending, created when missing.
 pub fn append(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).open(path).map_err(PathError::new("append to", path))

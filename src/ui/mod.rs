@@ -2,6 +2,7 @@
 
 mod bars;
 mod json;
+mod meter;
 mod plain;
 mod style;
 pub mod table;
@@ -13,6 +14,7 @@ use std::io::Write;
 use crate::model::event::Listener;
 use crate::sys::{env, term};
 
+pub use meter::Meter;
 pub use style::Style;
 
 /// How the program speaks.

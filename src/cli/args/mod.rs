@@ -3,6 +3,7 @@
 mod build;
 mod exec;
 mod run;
+mod pack;
 mod runs;
 mod wrap;
 
@@ -89,6 +90,8 @@ pub enum Command {
     Module(Module),
     /// Print what a shell's rc file evaluates: wrappers on PATH, completion
     ShellInit(ShellInit),
+    /// Freeze a directory, an image, an archive or a container image into a SquashFS image
+    Pack(Pack),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -103,6 +106,7 @@ pub enum Command {
 pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use run::{OptionWords, Options, Run};
+pub use pack::Pack;
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
 

@@ -1,6 +1,6 @@
 //! An ext2/3/4 image as a [`Source`].
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::ExtImage;
@@ -9,20 +9,20 @@ use crate::image::error::{ImageError, Result};
 use crate::image::nesting::Nesting;
 use crate::image::source::{Entry, Kind, Source};
 
-/// An image, or a directory in one, as a source. `lost+found` at the image's root is left out. Overlay whiteouts of
+/// An image (borrowed or shared), or a directory in one, as a source. `lost+found` at the image's root is left out. Overlay whiteouts of
 /// both forms (character device 0:0, `.wh.NAME`) are passed on as they are.
-pub struct ExtSource<'a> {
-    image: &'a ExtImage,
+pub struct ExtSource<I> {
+    image: I,
     top: Arc<ExtInode>,
     nesting: Nesting,
 }
 
-impl<'a> ExtSource<'a> {
+impl<I: Deref<Target = ExtImage>> ExtSource<I> {
     /// The tree below `subdirectory` (as in `upper` or `a/b`; empty: all). Symbolic links in it are not followed.
     ///
     /// # Errors
     /// When there is no such directory, or the image is damaged.
-    pub fn new(image: &'a ExtImage, subdirectory: &[u8]) -> Result<ExtSource<'a>> {
+    pub fn new(image: I, subdirectory: &[u8]) -> Result<ExtSource<I>> {
         let missing =
             || ImageError::Unsupported(format!("the ext image has no directory '{}'", subdirectory.escape_ascii()));
         let mut top = image.inode(ROOT)?;
@@ -42,7 +42,7 @@ impl<'a> ExtSource<'a> {
     }
 }
 
-impl Source for ExtSource<'_> {
+impl<I: Deref<Target = ExtImage> + Sync> Source for ExtSource<I> {
     type Handle = Arc<ExtInode>;
 
     fn root(&self) -> Result<Entry<Arc<ExtInode>>> {

@@ -1,13 +1,22 @@
 //! What a packer reads: one trait for every kind of tree (directory, ext image, grafted tree, another image).
 //! A source is walked in sorted order and its files are read by range, from many threads at once.
 
+pub mod any;
 pub mod dir;
 pub mod graft;
+pub mod oci;
+pub mod open;
+pub mod tar;
 pub mod tree;
+pub mod union;
+pub mod whiteouts;
 
+pub use any::AnySource;
 pub use dir::DirSource;
 pub use graft::Graft;
 pub use tree::TreeSource;
+pub use union::Union;
+pub use whiteouts::Whiteouts;
 
 use std::ops::Range;
 

@@ -1,6 +1,6 @@
 //! A SquashFS image as a [`Source`]: to be packed again or extracted.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::read::{Image, Inode, InodeKind};
@@ -8,19 +8,19 @@ use crate::image::error::{ImageError, Result};
 use crate::image::nesting::Nesting;
 use crate::image::source::{Entry, Kind, Meta, Source};
 
-/// An image, or a directory in one, as a source.
-pub struct SquashSource<'a> {
-    image: &'a Image,
+/// An image (borrowed or shared), or a directory in one, as a source.
+pub struct SquashSource<I> {
+    image: I,
     top: Arc<Inode>,
     nesting: Nesting,
 }
 
-impl<'a> SquashSource<'a> {
+impl<I: Deref<Target = Image>> SquashSource<I> {
     /// The tree below `path` in the image; empty for all of it.
     ///
     /// # Errors
     /// When there is no such directory, or the image is damaged.
-    pub fn new(image: &'a Image, path: &[u8]) -> Result<SquashSource<'a>> {
+    pub fn new(image: I, path: &[u8]) -> Result<SquashSource<I>> {
         let top = image
             .find(path)?
             .filter(|top| top.kind == InodeKind::Dir)
@@ -54,7 +54,7 @@ impl<'a> SquashSource<'a> {
     }
 }
 
-impl Source for SquashSource<'_> {
+impl<I: Deref<Target = Image> + Sync> Source for SquashSource<I> {
     type Handle = Arc<Inode>;
 
     fn root(&self) -> Result<Entry<Arc<Inode>>> {

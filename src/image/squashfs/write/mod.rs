@@ -27,7 +27,8 @@ use queue::{Guard, Queue};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
     /// Everything is root's (user and group 0). Attributes that only mean something together with the source's
-    /// owners and labels (`trusted.`, `security.` but for `security.capability`) are left out.
+    /// owners and labels (`trusted.` but for `trusted.overlay.opaque`, `security.` but for `security.capability`) are
+    /// left out.
     AllRoot,
     /// Owners, groups and all attributes stay.
     Keep,

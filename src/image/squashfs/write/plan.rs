@@ -304,7 +304,9 @@ impl<'a, 'w, S: Source> Planner<'a, 'w, S> {
         let (uid, gid) = match self.options.owners {
             Owners::Keep => (uid, gid),
             Owners::AllRoot => {
-                set.retain(|(name, _)| name.starts_with(b"user.") || name == b"security.capability");
+                set.retain(|(name, _)| {
+                    name.starts_with(b"user.") || name == b"security.capability" || name == b"trusted.overlay.opaque"
+                });
                 (0, 0)
             }
         };

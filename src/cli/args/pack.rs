@@ -1,0 +1,46 @@
+//! `ovl pack` and `ovl unpack` as they are typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// `ovl pack`
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// A directory, an ext3 image, a SIF or SquashFS file, a tar archive (- for standard input), an OCI or docker archive
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub source: PathBuf,
+    /// The image to write (default: SOURCE's name with .sqf, here)
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Put the content below this path, as in /cnt/samtools/1.22
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Option<String>,
+    /// Compressor and level: zstd:3, lz4, gzip:9, xz
+    #[arg(long, value_name = "COMP[:LEVEL]")]
+    pub comp: Option<String>,
+    /// Level of the compressor
+    #[arg(long, value_name = "N")]
+    pub level: Option<u32>,
+    /// SquashFS block size, 4k to 1M
+    #[arg(long, value_name = "SIZE")]
+    pub block_size: Option<String>,
+    /// Keep the owners of files instead of making everything root's
+    #[arg(long, alias = "keep-owners")]
+    pub keep_owner: bool,
+    /// Compressing threads (default: as many as there are processors)
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<u32>,
+    /// Replace FILE
+    #[arg(short, long)]
+    pub force: bool,
+    /// Say what would be packed, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// How progress is told: auto, bars, plain, json, none
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
