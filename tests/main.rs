@@ -20,6 +20,7 @@ mod law;
 #[cfg(feature = "squashfs-ng")]
 mod libsquashfs;
 mod locks;
+mod pack;
 mod packing;
 mod progress;
 mod reading;

@@ -29,6 +29,7 @@ mod runs;
 mod shell_init;
 mod templates;
 mod wrap;
+mod unpack;
 
 use std::process::ExitCode;
 
@@ -100,7 +101,7 @@ fn run(cli: Cli) -> Outcome {
     // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
     // have things to clean up.
     let builds = match &cli.command {
-        Command::Build(_) | Command::Pack(_) => true,
+        Command::Build(_) | Command::Pack(_) | Command::Unpack(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
     };
@@ -140,6 +141,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Module(args) => module::run(&args, &context(Vec::new())?),
         Command::ShellInit(args) => shell_init::run(&args, &context(Vec::new())?),
         Command::Pack(args) => pack::run(&args, &context(pack::flags(&args)?)?),
+        Command::Unpack(args) => unpack::run(&args, &context(unpack::flags(&args))?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

@@ -52,6 +52,7 @@ pub fn run(args: &Pack, context: &Context) -> Outcome {
     let way = Way { scratch: &scratch(&context.config), watch: &watch };
     // Held until the image is written.
     let (found, _lock) = open_source(&args.source, &way, context)?;
+    found.notes.iter().for_each(|note| context.ui.warn(&format!("{}: {note}", args.source.display())));
     let bad = |error| failed(&args.source, error);
     let (what, source) = (found.what.clone(), below(found, args.prefix.as_deref()).map_err(bad)?);
     if args.dry_run {
@@ -133,9 +134,14 @@ fn target(args: &Pack) -> Result<PathBuf, Failure> {
     let full = cwd.join(&args.source);
     let name = full.file_name().and_then(|name| name.to_str()).filter(|_| args.source != Path::new("-"));
     let name = name.ok_or_else(|| Failure::usage("name the image to write with -o FILE"))?;
-    let endings = [".tar", ".tgz", ".txz", ".tzst", ".tar.gz", ".tar.xz", ".tar.zst", ".img", ".ext3", ".sif", ".sqf"];
-    let stem = endings.iter().rev().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
-    Ok(cwd.join(format!("{stem}.sqf")))
+    Ok(cwd.join(format!("{}.sqf", stem(name))))
+}
+
+/// A file's name without the endings of images and archives.
+pub fn stem(name: &str) -> &str {
+    let ends = [".tar.gz", ".tar.xz", ".tar.zst", ".tar", ".tgz", ".txz", ".tzst", ".img", ".ext3", ".sif", ".sqf"];
+    let stem = ends.iter().find_map(|ending| name.strip_suffix(ending)).filter(|stem| !stem.is_empty());
+    stem.unwrap_or(name)
 }
 
 /// Refuses early what would be refused after the work.
@@ -151,7 +157,7 @@ fn already(target: &Path) -> Failure {
     Failure::usage(format!("{} is there already", target.display())).hint("replace it with --force")
 }
 
-fn exists(error: fs::PathError, target: &Path) -> Failure {
+pub fn exists(error: fs::PathError, target: &Path) -> Failure {
     if error.source.kind() == std::io::ErrorKind::AlreadyExists { already(target) } else { error.into() }
 }
 
@@ -205,23 +211,46 @@ fn below(found: Found, prefix: Option<&str>) -> Result<AnySource, ImageError> {
     }
 }
 
-/// Says what would be packed.
-fn would(args: &Pack, what: &str, source: &AnySource, target: &Path, context: &Context) -> Outcome {
-    let bad = |error| failed(&args.source, error);
-    let (mut entries, mut bytes) = (0u64, 0u64);
-    let mut open: Vec<Entry<_>> = vec![source.root().map_err(bad)?];
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count {
+    /// Everything but the root.
+    pub entries: u64,
+    /// Bytes of regular files.
+    pub bytes: u64,
+    /// The same in blocks of 4096 bytes, with one for everything else.
+    pub blocks: u64,
+}
+
+/// Looks through all of a source.
+pub fn count(source: &AnySource) -> Result<Count, ImageError> {
+    let mut count = Count::default();
+    let mut seen = std::collections::HashSet::new();
+    let mut open: Vec<Entry<_>> = vec![source.root()?];
     while let Some(dir) = open.pop() {
         if signal::interrupted().is_some() {
-            return Err(bad(ImageError::Interrupted));
+            return Err(ImageError::Interrupted);
         }
-        for entry in source.list(&dir).map_err(bad)? {
-            entries += 1;
-            bytes = bytes.saturating_add(entry.meta.size / u64::from(entry.meta.links.max(1)));
+        for entry in source.list(&dir)? {
+            count.entries += 1;
+            if entry.meta.links < 2 || entry.kind == Kind::Dir || seen.insert(entry.meta.inode) {
+                count.bytes = count.bytes.saturating_add(entry.meta.size);
+                // Every thousand blocks need one that says where they are.
+                let blocks = entry.meta.size.div_ceil(4096);
+                count.blocks = count.blocks.saturating_add(blocks.max(1)).saturating_add(blocks / 1000);
+            }
             if entry.kind == Kind::Dir {
                 open.push(entry);
             }
         }
     }
+    Ok(count)
+}
+
+/// Says what would be packed.
+fn would(args: &Pack, what: &str, source: &AnySource, target: &Path, context: &Context) -> Outcome {
+    let bad = |error| failed(&args.source, error);
+    let Count { entries, bytes, .. } = count(source).map_err(bad)?;
     let there = fs::symlink_metadata(target).is_ok();
     if args.json {
         let value = json!({

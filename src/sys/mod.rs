@@ -12,6 +12,7 @@ pub mod fs;
 pub mod fuse;
 pub mod host;
 pub mod lock;
+pub mod making;
 pub mod meet;
 pub mod mount;
 pub mod owner;

@@ -92,6 +92,8 @@ pub enum Command {
     ShellInit(ShellInit),
     /// Freeze a directory, an image, an archive or a container image into a SquashFS image
     Pack(Pack),
+    /// Write an image out as a directory, a tar archive or an ext3 image
+    Unpack(Unpack),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -107,6 +109,7 @@ pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use run::{OptionWords, Options, Run};
 pub use pack::Pack;
+pub use pack::{Pack, Unpack};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
 

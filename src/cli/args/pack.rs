@@ -44,3 +44,35 @@ pub struct Pack {
     #[arg(long)]
     pub json: bool,
 }
+
+/// `ovl unpack`
+#[derive(Debug, Args)]
+pub struct Unpack {
+    /// A SquashFS, SIF or ext3 image, or an archive (- for standard input)
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub source: PathBuf,
+    /// A directory, FILE.tar, FILE.img, or - for an archive on standard output (default: SOURCE's name as a directory, here)
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::AnyPath)]
+    pub output: Option<PathBuf>,
+    /// What to write: dir, tar, or img for an ext3 image that can be written to (default: told by OUT)
+    #[arg(long, value_name = "FORMAT", value_parser = ["dir", "tar", "img"])]
+    pub format: Option<String>,
+    /// Size of an ext3 image, as in 10G (default: what its content needs and a tenth)
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// Give files in a directory the owners they have in SOURCE (only root can)
+    #[arg(long, alias = "keep-owners")]
+    pub keep_owner: bool,
+    /// Writing threads (default: as many as there are processors)
+    #[arg(short, long, value_name = "N")]
+    pub threads: Option<u32>,
+    /// Write into a directory that is not empty, replacing files; replace a file
+    #[arg(short, long)]
+    pub force: bool,
+    /// Say what would be unpacked, write nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// How progress is told: auto, bars, plain, json, none
+    #[arg(long, value_name = "HOW")]
+    pub progress: Option<String>,
+}

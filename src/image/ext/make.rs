@@ -17,6 +17,18 @@ pub fn staging_image(path: &Path, mib: u64, inodes: u64, uid: u32, gid: u32) -> 
         .arg(format!("{mib}M"))
 }
 
+/// Bytes of the journal, bitmaps and tables of a small image.
+const OVERHEAD: u64 = 24 << 20;
+/// Bytes an inode takes in its table.
+const INODE: u64 = 256;
+
+/// MiB that an ext3 image needs for `bytes` of content (in whole blocks) and so many inodes, with a tenth to spare.
+pub fn room_for(bytes: u64, inodes: u64) -> u64 {
+    let tables = inodes.saturating_mul(INODE).saturating_mul(5) / 4;
+    let needed = bytes.saturating_add(tables).saturating_add(OVERHEAD);
+    (needed.saturating_add(needed / 10) >> 20).saturating_add(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 pub mod any;
 pub mod dir;
+pub mod extract;
 pub mod graft;
 pub mod oci;
 pub mod open;

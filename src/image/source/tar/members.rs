@@ -28,19 +28,20 @@ pub fn read(input: &mut Input, tree: &mut Tree) -> Result<Vec<String>> {
     let (mut notes, mut globals) = (Vec::new(), Extended::default());
     let (mut ahead, mut first) = (Ahead::default(), true);
     loop {
-        let Some(block) = input.block()? else {
-            if first {
-                return Err(ImageError::Unsupported("neither an image nor a tar archive: it is empty".into()));
+        let block = match input.block() {
+            // Less than a block is no archive either.
+            Ok(None) | Err(ImageError::Corrupt(_)) if first => return Err(none()),
+            Ok(Some(block)) => block,
+            Ok(None) => {
+                notes.push("the archive has no end mark; it may have been cut off between two members".into());
+                break;
             }
-            notes.push("the archive has no end mark; it may have been cut off between two members".into());
-            break;
+            Err(error) => return Err(error),
         };
         let header = match Header::parse(&block) {
             Ok(Some(header)) => header,
             Ok(None) => break,
-            Err(_) if first => {
-                return Err(ImageError::Unsupported("neither an image nor a tar archive".into()));
-            }
+            Err(_) if first => return Err(none()),
             Err(error) => return Err(error),
         };
         first = false;
@@ -71,6 +72,10 @@ pub fn read(input: &mut Input, tree: &mut Tree) -> Result<Vec<String>> {
     }
     input.drain()?;
     Ok(notes)
+}
+
+fn none() -> ImageError {
+    ImageError::Unsupported("neither an image nor a tar archive".into())
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub mod write;
 
 use std::fs::File;
 use std::io::{self, Read};

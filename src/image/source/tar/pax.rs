@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn records_are_taken_by_their_length() {
         let found =
-            read(b"12 path=a\nb\n17 mtime=-1.5000\n30 SCHILY.xattr.user.x=\0\n=1 2\n\n14 comment=xy\n").unwrap();
+            read(b"12 path=a\nb\n17 mtime=-1.5000\n31 SCHILY.xattr.user.x=\0\n=1 2\n\n14 comment=xy\n").unwrap();
         assert_eq!((found.path.as_deref(), found.mtime), (Some(&b"a\nb"[..]), Some(-2)));
         assert_eq!(found.xattrs, [(b"user.x".to_vec(), b"\0\n=1 2\n".to_vec())]);
         assert_eq!(read(b"21 size=999999999999\n").unwrap().size, Some(999_999_999_999));

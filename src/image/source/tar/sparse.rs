@@ -111,7 +111,7 @@ fn leading(size: u64, input: &mut Input) -> Result<(Vec<u64>, u64)> {
 fn extents(map: &[u64], real: u64, stored: u64, mut place: u64) -> Result<Data> {
     let begin = place;
     let (mut found, mut end) = (Vec::new(), 0);
-    if map.len() % 2 != 0 {
+    if !map.len().is_multiple_of(2) {
         return Err(bad("with half an entry in its map"));
     }
     for pair in map.chunks_exact(2) {

@@ -1,0 +1,342 @@
+//! Writes a source's tree into a directory, its files by several threads. Everything is made anew through open directories:
+//! no name and no symbolic link, in the source or in the directory, leads anywhere else.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use super::super::error::{ImageError, Result};
+use super::super::squashfs::write::Watch;
+use super::{Entry, Kind, Source};
+use crate::sys::making::{self, Node};
+use crate::sys::{dirfd, host};
+
+/// Bytes read and written at once.
+const PIECE: usize = 1 << 20;
+/// Zeroes of this length and alignment become holes.
+const BLOCK: usize = 4096;
+/// Deeper trees would need more open directories than a process may have.
+const DEEPEST: usize = 400;
+/// Files that wait for a thread: each keeps its directory open.
+const WAITING: usize = 128;
+
+/// How to write.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Files get the owners they have in the source, not the caller; only root may.
+    pub keep_owner: bool,
+    /// What is in the way is replaced, directories excepted.
+    pub replace: bool,
+    /// Writing threads.
+    pub threads: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Everything written but directories and further names.
+    pub files: u64,
+    /// Bytes of regular files.
+    pub bytes: u64,
+    /// Device nodes that only root may make.
+    pub devices: u64,
+    /// Whiteouts that could only be written in the form of fuse-overlayfs.
+    pub marks: u64,
+    /// Attributes that could not be set here.
+    pub attributes: u64,
+}
+
+type Path1 = Vec<u8>;
+
+struct Work<'a, S: Source> {
+    source: &'a S,
+    options: Options,
+    watch: &'a dyn Watch,
+    root: Arc<OwnedFd>,
+    privileged: bool,
+    bytes: AtomicU64,
+    lost: AtomicU64,
+    failed: Mutex<Option<ImageError>>,
+    stop: AtomicBool,
+}
+
+/// A file to be written, the directory it goes into, and its path for messages.
+type Job<H> = (Arc<OwnedFd>, Entry<H>, Path1);
+
+/// What the walk leaves for later.
+struct Later<H> {
+    /// Directories, parents before children.
+    dirs: Vec<(Path1, Entry<H>)>,
+    /// The first path of an inode with several.
+    firsts: HashMap<(u64, u64), Path1>,
+    links: Vec<(Path1, Path1)>,
+}
+
+/// Writes all of `source` into the directory `top`.
+///
+/// # Errors
+/// The first thing that could not be read or written; what has been written stays.
+pub fn extract<S: Source>(source: &S, top: &Path, options: Options, watch: &dyn Watch) -> Result<Report> {
+    let root = dirfd::open_root(top).map_err(ImageError::io("open", format!("directory {}", top.display())))?;
+    let work = Work {
+        source,
+        options,
+        watch,
+        root: Arc::new(root),
+        privileged: host::ids().0 == 0,
+        bytes: AtomicU64::new(0),
+        lost: AtomicU64::new(0),
+        failed: Mutex::new(None),
+        stop: AtomicBool::new(false),
+    };
+    let mut report = Report::default();
+    let mut later = Later { dirs: Vec::new(), firsts: HashMap::new(), links: Vec::new() };
+    let walked = std::thread::scope(|scope| {
+        let (sender, jobs) = mpsc::sync_channel::<Job<S::Handle>>(WAITING);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..options.threads.max(1) {
+            let (jobs, work) = (jobs.clone(), &work);
+            scope.spawn(move || work.write_files(&jobs));
+        }
+        // The threads hold the only other ends: when all have failed, sending does.
+        drop(jobs);
+        work.walk(&sender, &mut later, &mut report)
+    });
+    if let Some(error) = work.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    walked?;
+    for (first, path) in &later.links {
+        work.link(first, path)?;
+    }
+    for (path, entry) in later.dirs.iter().rev() {
+        let dir = work.open(path)?;
+        work.attributes(&*dir, entry, path)?;
+        let failed = named("finish", path);
+        making::finish(&*dir, work.owner(entry), entry.meta.mode.into(), entry.meta.mtime).map_err(failed)?;
+    }
+    report.bytes = work.bytes.into_inner();
+    report.attributes = work.lost.into_inner();
+    Ok(report)
+}
+
+fn named(op: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> ImageError {
+    ImageError::io(op, format!("'{}'", path.escape_ascii()))
+}
+
+/// A name that can only be that of something in the directory that lists it.
+fn check(name: &[u8]) -> Result<()> {
+    if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+        return Err(ImageError::corrupt(format!("'{}' is no name for a file", name.escape_ascii())));
+    }
+    Ok(())
+}
+
+impl<S: Source> Work<'_, S> {
+    fn owner(&self, entry: &Entry<S::Handle>) -> Option<(u32, u32)> {
+        self.options.keep_owner.then_some((entry.meta.uid, entry.meta.gid))
+    }
+
+    fn stopped(&self) -> Result<()> {
+        let stop = self.watch.cancelled() || self.stop.load(Ordering::Relaxed);
+        if stop { Err(ImageError::Interrupted) } else { Ok(()) }
+    }
+
+    /// The directory at a path below the root, every part of it a real directory.
+    fn open(&self, path: &[u8]) -> Result<Arc<OwnedFd>> {
+        let mut dir = self.root.clone();
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            dir = Arc::new(dirfd::open_dir(&dir, name).map_err(named("open", path))?);
+        }
+        Ok(dir)
+    }
+
+    /// Makes directories, links and nodes, and hands files out.
+    fn walk(
+        &self,
+        jobs: &mpsc::SyncSender<Job<S::Handle>>,
+        later: &mut Later<S::Handle>,
+        report: &mut Report,
+    ) -> Result<()> {
+        let root = self.source.root()?;
+        let mut open = vec![(self.root.clone(), Path1::new(), self.source.list(&root)?.into_iter())];
+        later.dirs.push((Path1::new(), root));
+        while let Some((dir, path, entries)) = open.last_mut() {
+            self.stopped()?;
+            let Some(entry) = entries.next() else {
+                open.pop();
+                continue;
+            };
+            check(&entry.name)?;
+            let full = if path.is_empty() { entry.name.clone() } else { [path, &b"/"[..], &entry.name].concat() };
+            if entry.kind == Kind::Dir {
+                let child = self.enter(dir, &entry.name, &full)?;
+                if open.len() >= DEEPEST {
+                    return Err(ImageError::Unsupported(format!("directories nested more than {DEEPEST} deep")));
+                }
+                let entries = self.source.list(&entry)?.into_iter();
+                open.push((child, full.clone(), entries));
+                later.dirs.push((full, entry));
+                continue;
+            }
+            if entry.meta.links > 1 {
+                if let Some(first) = later.firsts.get(&entry.meta.inode) {
+                    later.links.push((first.clone(), full));
+                    continue;
+                }
+                later.firsts.insert(entry.meta.inode, full.clone());
+            }
+            if self.options.replace {
+                making::remove(dir, &entry.name).map_err(named("replace", &full))?;
+            }
+            if entry.kind != Kind::File {
+                self.small(dir, &entry, &full, report)?;
+            } else if jobs.send((dir.clone(), entry, full)).is_err() {
+                // Its reason is told by the thread that failed.
+                return Err(ImageError::Interrupted);
+            } else {
+                report.files += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&self, dir: &OwnedFd, name: &[u8], full: &[u8]) -> Result<Arc<OwnedFd>> {
+        match making::dir(dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.options.replace => {}
+            other => other.map_err(named("make directory", full))?,
+        }
+        Ok(Arc::new(dirfd::open_dir(dir, name).map_err(named("open directory", full))?))
+    }
+
+    /// What is neither a directory nor a file.
+    fn small(&self, dir: &OwnedFd, entry: &Entry<S::Handle>, full: &[u8], report: &mut Report) -> Result<()> {
+        let name = &entry.name;
+        let node = match &entry.kind {
+            Kind::Symlink(target) => {
+                making::symlink(dir, name, target).map_err(named("make", full))?;
+                report.files += 1;
+                let done = making::finish_at(dir, name, self.owner(entry), None, entry.meta.mtime);
+                return done.map_err(named("finish", full));
+            }
+            Kind::CharDev(major, minor) => Node::Char(*major, *minor),
+            Kind::BlockDev(major, minor) => Node::Block(*major, *minor),
+            Kind::Fifo => Node::Fifo,
+            Kind::Socket => Node::Socket,
+            Kind::Dir | Kind::File => return Ok(()),
+        };
+        match making::node(dir, name, node) {
+            // A whiteout can be told in another way.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && node == Node::Char(0, 0) => {
+                making::file(dir, &[b".wh.", name.as_slice()].concat()).map_err(named("make", full))?;
+                report.marks += 1;
+                return Ok(());
+            }
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && matches!(node, Node::Char(..) | Node::Block(..)) =>
+            {
+                report.devices += 1;
+                return Ok(());
+            }
+            other => other.map_err(named("make", full))?,
+        }
+        report.files += 1;
+        let done = making::finish_at(dir, name, self.owner(entry), Some(entry.meta.mode.into()), entry.meta.mtime);
+        done.map_err(named("finish", full))
+    }
+
+    fn link(&self, first: &[u8], path: &[u8]) -> Result<()> {
+        let split = |path: &[u8]| match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => {
+                (path.get(..slash).unwrap_or_default().to_vec(), path.get(slash + 1..).unwrap_or_default().to_vec())
+            }
+            None => (Path1::new(), path.to_vec()),
+        };
+        let ((from, name), (to, other)) = (split(first), split(path));
+        let (from, to) = (self.open(&from)?, self.open(&to)?);
+        if self.options.replace {
+            making::remove(&to, &other).map_err(named("replace", path))?;
+        }
+        match making::link((&from, &name), (&to, &other)) {
+            // A device that could not be made has no second name either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.privileged => Ok(()),
+            other => other.map_err(named("link", path)),
+        }
+    }
+
+    /// A thread's life.
+    fn write_files(&self, jobs: &Mutex<mpsc::Receiver<Job<S::Handle>>>) {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((dir, entry, path)) = job else { return };
+            if let Err(error) = self.write_file(&dir, &entry, &path, &mut buffer) {
+                self.stop.store(true, Ordering::Relaxed);
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                return;
+            }
+        }
+    }
+
+    fn write_file(&self, dir: &OwnedFd, entry: &Entry<S::Handle>, path: &[u8], buffer: &mut [u8]) -> Result<()> {
+        let file = making::file(dir, &entry.name).map_err(named("make", path))?;
+        let size = entry.meta.size;
+        file.set_len(size).map_err(named("write", path))?;
+        let mut at = 0;
+        while let Some(range) = self.source.next_data(entry, at)? {
+            at = range.start;
+            while at < range.end {
+                self.stopped()?;
+                let length = (range.end - at).min(buffer.len() as u64) as usize;
+                let piece = buffer.get_mut(..length).unwrap_or_default();
+                self.source.read(entry, at, piece)?;
+                write_data(&file, piece, at).map_err(named("write", path))?;
+                at += length as u64;
+                let done = self.bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+                self.watch.progress(done, None);
+            }
+        }
+        self.attributes(&file, entry, path)?;
+        making::finish(&file, self.owner(entry), entry.meta.mode.into(), entry.meta.mtime)
+            .map_err(named("finish", path))
+    }
+
+    fn attributes(&self, fd: &impl std::os::fd::AsRawFd, entry: &Entry<S::Handle>, path: &[u8]) -> Result<()> {
+        for (name, value) in self.source.xattrs(entry)? {
+            match making::set_xattr(fd, &name, &value) {
+                Ok(()) => {}
+                // The other of its two names does for a user.
+                Err(_) if name == b"trusted.overlay.opaque" => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+                        || error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) =>
+                {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => return Err(named("set an attribute of", path)(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what is not zero.
+fn write_data(file: &std::fs::File, piece: &[u8], at: u64) -> io::Result<()> {
+    let (mut place, mut run) = (0, 0..0);
+    for block in piece.chunks(BLOCK) {
+        let end = place + block.len();
+        if block.iter().any(|&byte| byte != 0) {
+            run = if run.end == place { run.start..end } else { place..end };
+        } else {
+            file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)?;
+            run = end..end;
+        }
+        place = end;
+    }
+    file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)
+}
