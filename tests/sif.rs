@@ -89,11 +89,10 @@ fn files_of_the_real_apptainer() {
     let Some(root) = sif::real_apptainer() else { return };
     let (house, _) = house();
     let shared = house.path("");
-    // Root's builds keep the tree's owners; the files have to be readable for the house's user.
     sif::in_apptainer(
         &root,
         &shared,
-        "umask 022; export APPTAINER_CACHEDIR=/tmp/c; apptainer -q build -F real.sif system; \
+        "apptainer -q build -F real.sif system; \
          mkdir -p more/etc; echo added > more/etc/which; mksquashfs more more.sqf -quiet -no-progress; \
          cp real.sif over.sif; \
          apptainer sif add --datatype 4 --partfs 1 --parttype 4 --partarch 2 --groupid 1 over.sif more.sqf; \

@@ -1,5 +1,6 @@
 //! SIF files made by hand, and the real Apptainer where one is installed in a root directory of its own.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,17 +75,21 @@ pub fn real_apptainer() -> Option<PathBuf> {
     Some(dir)
 }
 
-/// Runs a line of shell as root in that root directory; it sees `shared` as /mnt.
+/// Runs a line of shell in that root directory as the owner of `shared`, which it sees as /mnt.
 #[track_caller]
 pub fn in_apptainer(root: &Path, shared: &Path, line: &str) -> String {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-ec"]);
+    // Apptainer refuses to run in a mere chroot.
     command.arg(
         r#"mount --make-rprivate /; mount --bind "$1" "$1"; cd "$1"
-        mount -t proc proc proc; mount -t sysfs sysfs sys; mount --rbind /dev dev; mount -t tmpfs tmpfs tmp
-        mount --bind "$2" mnt; exec chroot . sh -ec "cd /mnt; $3""#,
+        mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev; mount -t tmpfs -o mode=1777 tmpfs tmp
+        mkdir -p .old; mount --bind "$2" mnt; pivot_root . .old; cd /; umount -l /.old
+        exec setpriv --reuid "$4" --regid "$5" --clear-groups env -i HOME=/tmp PATH=/usr/bin:/usr/sbin LANG=C.UTF-8 \
+        APPTAINER_CACHEDIR=/tmp/cache sh -ec "cd /mnt; $3""#,
     );
-    command.arg("sh").arg(root).arg(shared).arg(line);
+    let owner = std::fs::metadata(shared).unwrap();
+    command.arg("sh").arg(root).arg(shared).arg(line).arg(owner.uid().to_string()).arg(owner.gid().to_string());
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{line}: {}\n{}", text(&output.stdout), text(&output.stderr));

@@ -340,3 +340,86 @@ fn write_data(file: &std::fs::File, piece: &[u8], at: u64) -> io::Result<()> {
     }
     file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Meta;
+    use super::*;
+    use crate::sys::fs;
+
+    /// A top directory with whatever entries; a directory among them holds `inside`.
+    struct Hostile(Vec<(&'static [u8], Kind)>);
+
+    impl Source for Hostile {
+        type Handle = bool;
+
+        fn root(&self) -> Result<Entry<bool>> {
+            Ok(entry(b"", Kind::Dir, true))
+        }
+
+        fn list(&self, dir: &Entry<bool>) -> Result<Vec<Entry<bool>>> {
+            Ok(if dir.handle {
+                self.0.iter().map(|(name, kind)| entry(name, kind.clone(), false)).collect()
+            } else {
+                vec![entry(b"inside", Kind::File, false)]
+            })
+        }
+
+        fn read(&self, _: &Entry<bool>, _: u64, buf: &mut [u8]) -> Result<()> {
+            buf.fill(b'x');
+            Ok(())
+        }
+
+        fn xattrs(&self, _: &Entry<bool>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn entry(name: &[u8], kind: Kind, handle: bool) -> Entry<bool> {
+        let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime: 7, size: 3, links: 1, inode: (0, 0) };
+        Entry { name: name.to_vec(), kind, meta, handle }
+    }
+
+    fn run(entries: Vec<(&'static [u8], Kind)>, replace: bool, before: impl FnOnce(&Path)) -> (String, Vec<String>) {
+        let top = std::env::temp_dir().join(format!("ovl-extract-{}", host::token()));
+        fs::create_dirs(&top.join("to")).unwrap();
+        fs::create_dirs(&top.join("outside")).unwrap();
+        before(&top);
+        let options = Options { keep_owner: false, replace, threads: 2 };
+        let result = extract(&Hostile(entries), &top.join("to"), options, &());
+        let outside = fs::list(&top.join("outside")).unwrap();
+        assert!(outside.is_empty(), "something was written outside: {outside:?}");
+        let names = fs::list(&top.join("to")).unwrap().into_iter().map(|name| name.into_string().unwrap()).collect();
+        fs::remove_tree(&top).unwrap();
+        (result.err().map(|error| error.to_string()).unwrap_or_default(), names)
+    }
+
+    #[test]
+    fn no_name_and_no_link_leads_out() {
+        for bad in [&b".."[..], b".", b"", b"a/b", b"/etc/x", b"a\0b"] {
+            let (error, names) = run(vec![(bad, Kind::File)], false, |_| {});
+            assert!(error.contains("is no name") && names.is_empty(), "{error}");
+        }
+        let link = || Kind::Symlink(b"../outside".to_vec());
+        for replace in [false, true] {
+            // The same name twice: a link first, then a directory with a file in it.
+            let (error, _) = run(vec![(b"a", link()), (b"a", Kind::Dir)], replace, |_| {});
+            assert!(error.contains("'a'"), "{error}");
+            // A link that was there before.
+            let there = |top: &Path| fs::symlink(Path::new("../outside"), &top.join("to/a")).unwrap();
+            let (error, _) = run(vec![(b"a", Kind::Dir)], replace, there);
+            assert!(error.contains("'a'"), "{error}");
+        }
+        let there = |top: &Path| fs::symlink(Path::new("../outside/x"), &top.join("to/a")).unwrap();
+        let (error, names) = run(vec![(b"a", Kind::File)], true, there);
+        assert_eq!((error.as_str(), names), ("", vec!["a".to_owned()]), "replaced, not followed");
+    }
+
+    #[test]
+    fn the_first_failure_stops_all() {
+        let occupied = |top: &Path| fs::create_dirs(&top.join("to/b")).unwrap();
+        let names: Vec<(&'static [u8], Kind)> = [&b"a"[..], b"b", b"c"].map(|name| (name, Kind::File)).into();
+        let (error, _) = run(names, false, occupied);
+        assert!(error.contains("cannot make 'b'"), "{error}");
+    }
+}

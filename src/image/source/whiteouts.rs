@@ -10,8 +10,8 @@ use super::{Entry, Kind, Source};
 
 /// Names that begin so say something about others.
 const MARK: &[u8] = b".wh.";
-/// What hides everything below a directory.
-const OPAQUE_FILE: &[u8] = b".wh..wh..opq";
+/// What hides everything below a directory; fuse-overlayfs writes the second beside the first.
+const OPAQUE_FILES: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
 /// Marks of overlay file systems among the attributes.
 const OWN: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
 /// Those for "opaque". Overlayfs reads the first, and where it is mounted without privileges the second.
@@ -77,7 +77,7 @@ impl<S: Source> Source for Whiteouts<S> {
             .iter()
             .filter_map(|entry| entry.name.strip_prefix(MARK))
             // Further marks (.wh..wh.plnk and the like) belong to file systems that made them.
-            .filter(|name| !name.is_empty() && !name.starts_with(MARK))
+            .filter(|name| !name.is_empty() && !name.starts_with(MARK) && *name != b".opq")
             .map(<[u8]>::to_vec)
             .collect();
         let mut found = Vec::with_capacity(entries.len());
@@ -136,7 +136,7 @@ impl<S: Source> Source for Whiteouts<S> {
         }
         xattrs.retain(|(name, _)| !is_mark(name));
         if entry.kind == Kind::Dir {
-            opaque = opaque || self.0.list(&inner)?.iter().any(|entry| entry.name == OPAQUE_FILE);
+            opaque = opaque || self.0.list(&inner)?.iter().any(|entry| OPAQUE_FILES.contains(&entry.name.as_slice()));
             if opaque {
                 xattrs.extend(OPAQUE.map(|name| (name.to_vec(), b"y".to_vec())));
                 xattrs.sort();
@@ -162,6 +162,7 @@ mod tests {
         tree.file(b"d/.wh..wh.plnk", Vec::new(), 0o644).unwrap();
         tree.add(b"d/dev", Kind::CharDev(0, 0), 0, Vec::new()).unwrap();
         tree.file(b"opq/.wh..wh..opq", Vec::new(), 0o644).unwrap();
+        tree.add(b"opq/.wh..opq", Kind::CharDev(0, 0), 0, Vec::new()).unwrap();
         let marked = tree.dir(b"marked").unwrap();
         tree.xattr(marked, b"user.fuseoverlayfs.opaque", b"y");
         tree.xattr(marked, b"user.fuseoverlayfs.origin", b"12");
