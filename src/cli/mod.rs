@@ -28,8 +28,8 @@ mod run;
 mod runs;
 mod shell_init;
 mod templates;
-mod wrap;
 mod unpack;
+mod wrap;
 
 use std::process::ExitCode;
 

@@ -2,8 +2,8 @@
 
 mod build;
 mod exec;
-mod run;
 mod pack;
+mod run;
 mod runs;
 mod wrap;
 
@@ -107,9 +107,8 @@ pub enum Command {
 
 pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
-pub use run::{OptionWords, Options, Run};
-pub use pack::Pack;
 pub use pack::{Pack, Unpack};
+pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
 
