@@ -5,6 +5,7 @@
 mod apptainer;
 mod bad_input;
 mod build;
+mod bytes;
 mod chains;
 mod config;
 mod crash;

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A directory of one test that any user may read; its path marks the processes of that test.
-struct Place(PathBuf);
+pub struct Place(pub PathBuf);
 
 impl Place {
     /// None, with the reason printed, where the runtime cannot work.
-    fn new() -> Option<Place> {
+    pub fn new() -> Option<Place> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ovl-runtime-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
@@ -50,7 +50,7 @@ impl Place {
     }
 
     /// Runs a shell command over images.
-    fn sh(&self, flags: &[&str], layers: &[&Path], script: &str) -> Output {
+    pub fn sh(&self, flags: &[&str], layers: &[&Path], script: &str) -> Output {
         let mut command = self.native();
         command.args(flags);
         for layer in layers {
@@ -93,7 +93,7 @@ impl Place {
     }
 
     /// Waits until nothing of this test runs any more.
-    fn assert_nothing_left(&self) {
+    pub fn assert_nothing_left(&self) {
         let start = Instant::now();
         while !self.processes().is_empty() {
             assert!(start.elapsed() < Duration::from_secs(10), "still there: {:?}", self.processes());

@@ -88,6 +88,12 @@ impl Region {
         })
     }
 
+    /// Says that these bytes will be read soon.
+    pub fn will_read(&self, at: u64, length: u64) {
+        let length = length.min(self.length.saturating_sub(at));
+        crate::sys::fs::will_read(&self.file, self.start.saturating_add(at), length);
+    }
+
     /// Like [`Region::read_exact`], but only as much as there is; returns how much that was.
     pub fn read_some(&self, at: u64, buf: &mut [u8], what: &str) -> Result<usize> {
         let room = self.length.saturating_sub(at).min(buf.len() as u64) as usize;

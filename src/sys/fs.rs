@@ -361,3 +361,11 @@ pub fn server_now(dir: &Path) -> std::time::SystemTime {
     let _ = fs::remove_file(&probe);
     time.unwrap_or_else(std::time::SystemTime::now)
 }
+
+/// Tells the kernel that this part of a file will be read soon. It may do nothing about it.
+pub fn will_read(file: &File, at: u64, length: u64) {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    if let (Ok(at), Ok(length)) = (at.try_into(), length.try_into()) {
+        let _ = posix_fadvise(file, at, length, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+    }
+}

@@ -135,7 +135,9 @@ pub struct Attr {
 /// A reply under construction; its buffer is used again and again.
 #[derive(Debug, Default)]
 pub struct Reply {
+    /// Never shortened: what lies behind `length` is left from before.
     bytes: Vec<u8>,
+    length: usize,
 }
 
 /// How long the kernel may believe an answer: the tree never changes.
@@ -161,8 +163,8 @@ pub fn store(node: u64, offset: u64, length: u32) -> [u8; OUT_HEADER + 24] {
 impl Reply {
     /// Empties it.
     pub fn start(&mut self) {
-        self.bytes.clear();
-        self.bytes.resize(OUT_HEADER, 0);
+        self.length = 0;
+        self.space(OUT_HEADER).fill(0);
     }
 
     /// Writes the header (`fuse_out_header`); `error` is 0 or an error number. Gives the finished reply.
@@ -170,23 +172,23 @@ impl Reply {
         if error != 0 {
             self.start();
         }
-        let length = self.bytes.len() as u32;
+        let length = self.length as u32;
         if let Some(header) = self.bytes.first_chunk_mut::<OUT_HEADER>() {
             header[..4].copy_from_slice(&length.to_ne_bytes());
             header[4..8].copy_from_slice(&(-error).to_ne_bytes());
             header[8..].copy_from_slice(&unique.to_ne_bytes());
         }
-        &self.bytes
+        self.bytes.get(..self.length).unwrap_or_default()
     }
 
     /// Bytes of the body so far.
     pub fn body_len(&self) -> usize {
-        self.bytes.len().saturating_sub(OUT_HEADER)
+        self.length.saturating_sub(OUT_HEADER)
     }
 
     /// Bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        self.space(bytes.len()).copy_from_slice(bytes);
     }
 
     /// 32-bit numbers.
@@ -199,24 +201,19 @@ impl Reply {
         numbers.iter().for_each(|number| self.bytes(&number.to_ne_bytes()));
     }
 
-    /// `length` zero bytes to be filled in place.
+    /// `length` bytes to be filled in place; anything may be in them.
     pub fn space(&mut self, length: usize) -> &mut [u8] {
-        let start = self.bytes.len();
-        self.bytes.resize(start + length, 0);
-        &mut self.bytes[start..]
-    }
-
-    /// Gives memory back that a large reply needed.
-    pub fn shrink(&mut self, most: usize) {
-        if self.bytes.capacity() > most {
-            self.bytes.clear();
-            self.bytes.shrink_to(most);
+        let start = self.length;
+        self.length += length;
+        if self.bytes.len() < self.length {
+            self.bytes.resize(self.length, 0);
         }
+        &mut self.bytes[start..self.length]
     }
 
     /// Cuts the body to `length` bytes.
     pub fn cut(&mut self, length: usize) {
-        self.bytes.truncate(OUT_HEADER + length);
+        self.length = self.length.min(OUT_HEADER + length);
     }
 
     /// `fuse_attr`.
@@ -275,7 +272,8 @@ impl Reply {
         self.u64s(&[ino, next]);
         self.u32s(&[name.len() as u32, kind >> 12]);
         self.bytes(name);
-        self.bytes.resize(OUT_HEADER + end, 0);
+        let padding = end.saturating_sub(self.body_len());
+        self.space(padding).fill(0);
         true
     }
 }

@@ -1,6 +1,6 @@
 //! Files are put into the kernel's cache before they are asked for: the rest of what had to be unpacked anyway, and what
-//! a reader of one file after another will want next. One thread reads and unpacks; another one, which owns no
-//! descriptor but its own door to the device (see [`crate::sys::fuse`]), hands over.
+//! a reader of one file after another will want next. One thread reads and unpacks the latter; another one, which owns
+//! no descriptor but its own door to the device (see [`crate::sys::fuse`]), hands over.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,7 +14,7 @@ use super::streams::{Expected, Streams};
 use crate::runtime::tree::Tree;
 use crate::runtime::tree::layer::{FILE, KIND};
 
-/// Tasks that wait; older ones are no longer worth it.
+/// Readers that wait; older ones are no longer worth it.
 const WAITING: usize = 32;
 /// Pieces completed of late, not to be completed again at once.
 const RECENT: usize = 64;
@@ -23,7 +23,7 @@ const LARGE: u64 = 256 << 10;
 /// Inodes looked at for one task.
 const MOST_INODES: usize = 4096;
 /// Bytes handed over at once, about.
-const BATCH: usize = 256 << 10;
+const BATCH: usize = 128 << 10;
 const ENOENT: i32 = 2;
 
 /// What is expected, shared by the threads that answer and the one that prepares.
@@ -36,16 +36,12 @@ pub struct Ahead {
 #[derive(Default)]
 struct State {
     streams: Streams,
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<Expected>,
     recent: VecDeque<(u64, u64)>,
     started: bool,
     closed: bool,
-}
-
-#[derive(Debug)]
-enum Task {
-    Rest { node: u64, range: Range<u64> },
-    Files(Expected),
+    /// To the thread that hands over, once it runs.
+    out: Option<SyncSender<Batch>>,
 }
 
 /// Pieces of files for the kernel.
@@ -62,8 +58,8 @@ impl Ahead {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that `got` of `asked` bytes of a file were read from `offset` on. True asks the caller to start the
-    /// threads that prepare what follows; it is said once.
+    /// Notes that `got` of `asked` bytes of a file were read from `offset` on, and hands over the rest of what was
+    /// unpacked for them. True asks the caller to start the threads for what follows; it is said once.
     pub fn note(&self, tree: &Tree, node: u64, offset: u64, asked: u64, got: u64) -> bool {
         let (end, complete) = (offset.saturating_add(got), offset == 0 && got < asked);
         let mut state = self.state();
@@ -72,56 +68,78 @@ impl Ahead {
         }
         let expected = if offset == 0 { state.streams.file(node) } else { None };
         let follows = state.streams.piece(node, offset, end);
+        let mut wanted = expected.is_some();
         if let Some(expected) = expected {
-            state.add(Task::Files(expected));
+            state.add(expected);
+            self.wake.notify_one();
         }
         // A reader of large files comes by itself for the next piece, and the kernel for it.
         if !follows && !complete {
             drop(state);
-            let together = tree.together(node, end - 1).ok().flatten();
+            wanted |= self.rest(tree, node, offset..end).is_some();
             state = self.state();
-            if let Some(unit) = together
-                && !state.recent.contains(&(node, unit.start))
-            {
-                state.recent.push_front((node, unit.start));
-                state.recent.truncate(RECENT);
-                for range in [unit.start..offset, end.next_multiple_of(4096)..unit.end] {
-                    if range.start < range.end {
-                        state.add(Task::Rest { node, range });
-                    }
-                }
-            }
         }
-        if state.tasks.is_empty() {
-            return false;
+        wanted && !std::mem::replace(&mut state.started, true)
+    }
+
+    /// Hands the rest of what was unpacked over, without waiting; None where there is none.
+    fn rest(&self, tree: &Tree, node: u64, read: Range<u64>) -> Option<()> {
+        let unit = tree.together(node, read.end.checked_sub(1)?).ok()??;
+        let ranges = [unit.start..read.start, read.end.next_multiple_of(4096)..unit.end];
+        let ranges: Vec<Range<u64>> = ranges.into_iter().filter(|range| range.start < range.end).collect();
+        let key = (node, unit.start);
+        let mut state = self.state();
+        if ranges.is_empty() || state.recent.contains(&key) {
+            return None;
         }
-        self.wake.notify_one();
-        !std::mem::replace(&mut state.started, true)
+        let Some(out) = state.out.clone() else { return Some(()) };
+        state.recent.push_front(key);
+        state.recent.truncate(RECENT);
+        drop(state);
+        let mut batch = Batch::default();
+        for range in ranges {
+            batch.read(tree, node, range)?;
+        }
+        if out.try_send(batch).is_err() {
+            self.state().recent.retain(|other| *other != key);
+        }
+        Some(())
+    }
+
+    /// From now on there is somebody who hands over.
+    pub fn open(&self, out: SyncSender<Batch>) {
+        let mut state = self.state();
+        if !state.closed {
+            state.out = Some(out);
+        }
     }
 
     /// Nothing more is to be prepared.
     pub fn close(&self) {
-        self.state().closed = true;
+        let mut state = self.state();
+        (state.closed, state.out) = (true, None);
         self.wake.notify_all();
     }
 
-    /// The work of the thread that reads and unpacks, until [`Ahead::close`].
+    /// Waits until nothing waits to be prepared, then closes.
+    #[cfg(test)]
+    pub fn finish(&self) {
+        while !self.state().tasks.is_empty() {
+            std::thread::yield_now();
+        }
+        self.close();
+    }
+
+    /// The work of the thread that reads and unpacks what comes next, until [`Ahead::close`].
     pub fn prepare(&self, tree: &Tree, out: &SyncSender<Batch>) {
-        while let Some(task) = self.next() {
-            let done = match task {
-                Task::Rest { node, range } => {
-                    let mut batch = Batch::default();
-                    batch.read(tree, node, range).is_none() || out.send(batch).is_ok()
-                }
-                Task::Files(expected) => self.files(tree, expected, out),
-            };
-            if !done {
+        while let Some(expected) = self.next() {
+            if !self.files(tree, expected, out) {
                 return self.close();
             }
         }
     }
 
-    fn next(&self) -> Option<Task> {
+    fn next(&self) -> Option<Expected> {
         let mut state = self.state();
         loop {
             if state.closed {
@@ -201,12 +219,12 @@ impl Ahead {
 }
 
 impl State {
-    fn add(&mut self, task: Task) {
-        self.tasks.push_back(task);
-        while self.tasks.len() > WAITING {
-            if let Some(Task::Files(expected)) = self.tasks.pop_front() {
-                self.streams.done(expected.stream, 0, 0);
-            }
+    fn add(&mut self, expected: Expected) {
+        self.tasks.push_back(expected);
+        if self.tasks.len() > WAITING
+            && let Some(expected) = self.tasks.pop_front()
+        {
+            self.streams.done(expected.stream, 0, 0);
         }
     }
 }
@@ -286,16 +304,14 @@ mod tests {
     fn batches(reads: &[(u64, u64, u64, u64)]) -> Vec<Batch> {
         let tree = Tree::new(vec![Box::new(Row)]).unwrap();
         let ahead = Ahead::default();
+        let (send, receive) = mpsc::sync_channel(1000);
+        ahead.open(send.clone());
         let starts =
             reads.iter().filter(|&&(inode, offset, asked, got)| ahead.note(&tree, node(inode), offset, asked, got));
         assert!(starts.count() <= 1, "the threads are asked for once");
-        let (send, receive) = mpsc::sync_channel(1000);
         std::thread::scope(|scope| {
             scope.spawn(|| ahead.prepare(&tree, &send));
-            while !ahead.state().tasks.is_empty() {
-                std::thread::yield_now();
-            }
-            ahead.close();
+            ahead.finish();
         });
         drop(send);
         receive.iter().collect()

@@ -4,6 +4,8 @@
 mod abi;
 mod ahead;
 mod answer;
+#[cfg(test)]
+mod hostile;
 mod streams;
 
 use std::fs::File;
@@ -22,13 +24,11 @@ use crate::sys::fuse;
 /// Room for one request; the kernel wants 8 KiB at least when nothing is written.
 const REQUEST: usize = 16 << 10;
 const EIO: i32 = 5;
-/// Replies that needed more give it back.
-const KEEP: usize = 256 << 10;
 
 /// Room for one thread's calls.
 const STACK: usize = 512 << 10;
-/// What waits to be handed to the kernel.
-const BATCHES: usize = 4;
+/// What waits to be handed to the kernel, each at most a block or half a MiB of small files.
+const BATCHES: usize = 16;
 
 /// Serves until the file system is unmounted, with at most `most_threads` threads. With a second open device, made in the
 /// same user namespace, what will be asked for is put into the kernel's cache beforehand.
@@ -86,7 +86,6 @@ impl Crew<'_> {
                 Verdict::Silent => {}
                 Verdict::End => return,
             }
-            reply.shrink(KEEP);
         }
     }
 
@@ -109,6 +108,7 @@ impl Crew<'_> {
             }
         };
         thread().spawn_scoped(scope, hand_over).ok()?;
+        answers.ahead.open(send.clone());
         thread().spawn_scoped(scope, move || answers.ahead.prepare(answers.tree(), &send)).ok()?;
         Some(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buffer::Buffer;
 use super::inode::{Body, Inode};
 use super::{Image, decoder};
 use crate::image::bytes::le32;
@@ -87,6 +88,7 @@ impl Image {
 
     /// Unpacks a stored block into `out` and returns how many bytes it held.
     fn unpack(&self, block: &Block, out: &mut [u8]) -> Result<usize> {
+        self.touched.note(&self.region, block.at);
         decoder::with_buffer(block.stored, |stored| {
             self.region.read_exact(block.at, stored, "a data block")?;
             self.decompress(stored, out)
@@ -113,16 +115,13 @@ impl Image {
         let bytes = match cached {
             Some(bytes) => bytes,
             None => self.caches.data.get(key, || {
-                let mut bytes = vec![0; self.superblock.block_size as usize];
-                let size = self.unpack(block, &mut bytes)?;
-                if size < bytes.len() {
-                    bytes.truncate(size);
-                    bytes.shrink_to_fit();
-                }
-                Ok((Arc::new(bytes), size))
+                let size = self.superblock.block_size as usize;
+                let bytes = Buffer::filled(size, |room| self.unpack(block, room))?;
+                let weight = bytes.weight();
+                Ok((Arc::new(bytes), weight))
             })?,
         };
-        buf.copy_from_slice(bytes.get(offset..end).ok_or_else(short)?);
+        buf.copy_from_slice(bytes.bytes().get(offset..end).ok_or_else(short)?);
         Ok(())
     }
 

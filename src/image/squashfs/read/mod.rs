@@ -2,6 +2,7 @@
 //! nothing an image says without a check. `superblock` → `inode` → `dir`, `data`, `xattr`; all tables are made of
 //! metadata blocks (`meta`, `table`), unpacked by one `decoder` per thread into bounded caches.
 
+mod buffer;
 mod data;
 mod decoder;
 mod dir;
@@ -10,6 +11,7 @@ mod meta;
 mod near;
 mod superblock;
 mod table;
+mod touched;
 mod verify;
 mod xattr;
 
@@ -39,7 +41,7 @@ const RUN_CACHE: usize = 2 << 20;
 
 /// What was unpacked lately; images may share one, so that fifty of them need no more memory than one.
 pub struct Caches {
-    data: Cache<Arc<Vec<u8>>>,
+    data: Cache<Arc<buffer::Buffer>>,
     meta: Cache<Arc<meta::MetaBlock>>,
     runs: Cache<Arc<data::Run>>,
 }
@@ -59,6 +61,7 @@ pub struct Image {
     directory_end: u64,
     tables: table::Tables,
     caches: Arc<Caches>,
+    touched: touched::Touched,
     number: u32,
 }
 
@@ -90,8 +93,10 @@ impl Image {
         region.shorten(superblock.bytes_used);
         let tables = [superblock.fragment_table, superblock.export_table, Some(superblock.id_table)];
         let directory_end = tables.into_iter().flatten().min().unwrap_or(superblock.bytes_used);
+        let touched = touched::Touched::new(superblock.bytes_used);
         Ok(Image {
             region,
+            touched,
             superblock,
             directory_end,
             tables: table::Tables::default(),
