@@ -271,6 +271,35 @@ fn whatever_is_killed_nothing_is_left() {
 }
 
 #[test]
+fn a_server_killed_while_it_fills_the_kernels_cache_leaves_nothing() {
+    let Some(place) = Place::new() else { return };
+    let image = place.image("files", |dir| {
+        for number in 0..3000 {
+            write(dir.join(format!("cnt/a/{}/file-{number}", number / 100)), &"some text ".repeat(number % 500));
+        }
+        write(dir.join("cnt/large"), &"a longer text ".repeat(2_000_000));
+    });
+    let read = "find /cnt -type f -exec cat {} + | cat > /dev/null; dd if=/cnt/large skip=99 count=1 of=/dev/null";
+    let script = format!("while :; do {read}; done 2> /dev/null; : {}", place.0.display());
+    for round in 0..20u64 {
+        let mut command = place.native();
+        command.arg("--layer").arg(&image).args(["--", "sh", "-c", &script]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(30 + round * 17 % 160));
+        for (pid, line) in place.processes() {
+            // The server kept the command line that the command had before it became the shell.
+            if line.contains("--layer") && pid != child.id() as i32 {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        place.assert_nothing_left();
+    }
+}
+
+#[test]
 fn a_killed_caller_takes_everything_with_it() {
     let Some(place) = Place::new() else { return };
     let image = simple(&place);
