@@ -60,8 +60,10 @@ pub fn judge(after: &After, views: &BTreeMap<JobId, JobView>) -> Verdict {
     let failed = own.iter().find(|(_, view)| view.state != JobState::Ended(End::Done));
     match (after.when, failed) {
         (When::Any, _) | (When::Ok, None) | (When::NotOk, Some(_)) => Verdict::Met,
-        (When::Ok, Some((id, view))) => Verdict::Never(format!("job {id} has not succeeded ({})", view.word)),
-        (When::NotOk, None) => Verdict::Never(format!("job {asked} has succeeded")),
+        (When::Ok, Some((id, view))) => {
+            Verdict::Never(format!("job {} has not succeeded ({})", id.0.trim_end_matches(':'), view.word))
+        }
+        (When::NotOk, None) => Verdict::Never(format!("job {} has succeeded", asked.trim_end_matches(':'))),
     }
 }
 

@@ -127,8 +127,9 @@ fn an_array(site: &Site) {
 }
 
 fn jobs_wait_for_others(site: &Site) {
-    site.house.write("work/good.sh", format!("{SMALL}sleep 1\n"));
-    site.house.write("work/bad.sh", format!("{SMALL}sleep 1; exit 5\n"));
+    let gate = "until [ -e go ]; do sleep 0.05; done\n";
+    site.house.write("work/good.sh", format!("{SMALL}{gate}"));
+    site.house.write("work/bad.sh", format!("{SMALL}{gate}exit 5\n"));
     site.house.write("work/then.sh", format!("{SMALL}echo then\n"));
     let (good, bad) = (site.submit(&["good.sh"]), site.submit(&["bad.sh"]));
     let then = |name: &str, flags: &[&str]| site.submit(&[&["--name", name], flags, &["then.sh"]].concat());
@@ -136,6 +137,7 @@ fn jobs_wait_for_others(site: &Site) {
     then("nok", &["--afternotok", &bad]);
     then("any", &["--afterany", &format!("{good},{bad}")]);
     then("never", &["--afterok", &bad, "--afterany", &good]);
+    site.house.write("work/go", "");
     let ran = |name: &str| site.logs().iter().any(|log| log.starts_with(&format!("{name}-")));
     site.queue.until("run", |_| ["ok", "nok", "any"].iter().all(|name| ran(name)));
     if site.kind != Kind::Lsf {
@@ -154,10 +156,11 @@ fn jobs_wait_for_others(site: &Site) {
     assert_eq!(site.logs().len(), before + 1);
     // Of an array, all tasks count.
     site.house.write("work/list", "0\n1\n");
-    site.house.write("work/each.sh", format!("{SMALL}sleep 0.5; exit $1\n"));
+    site.house.write("work/each.sh", format!("{SMALL}until [ -e on ]; do sleep 0.05; done; exit $1\n"));
     let array = site.submit(&["--array", "list", "each.sh"]);
     then("after-array", &["--afterany", &array]);
     then("after-failed", &["--afternotok", &array]);
+    site.house.write("work/on", "");
     site.queue.until("run", |_| ran("after-array") && ran("after-failed"));
     told(&["--afterok", &array]).code(4).says("could never start");
 }

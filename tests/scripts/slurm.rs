@@ -131,14 +131,16 @@ fn an_array_has_a_task_for_each_line() {
 #[test]
 fn jobs_wait_for_others() {
     let Some(site) = Site::new() else { return };
-    site.house.write("work/good.sh", format!("{SMALL}sleep 2\n"));
-    site.house.write("work/bad.sh", format!("{SMALL}sleep 2; exit 5\n"));
+    let gate = "until [ -e go ]; do sleep 0.05; done\n";
+    site.house.write("work/good.sh", format!("{SMALL}{gate}"));
+    site.house.write("work/bad.sh", format!("{SMALL}{gate}exit 5\n"));
     site.house.write("work/then.sh", format!("{SMALL}echo then $1\n"));
     let (good, bad) = (site.submit(&["good.sh"]), site.submit(&["bad.sh"]));
     let then = |flags: &[&str]| site.submit(&[&["--name", "then"], flags, &["then.sh"]].concat());
     let runs =
         [then(&["--afterok", &good]), then(&["--afternotok", &bad]), then(&["--afterany", &format!("{good},{bad}")])];
     let never = [then(&["--afterok", &bad]), then(&["--afterok", &good, "--afternotok", &good])];
+    site.house.write("work/go", "");
     for id in &runs {
         assert_eq!(site.over(id), ["COMPLETED"]);
     }
@@ -155,9 +157,10 @@ fn jobs_wait_for_others() {
     assert_eq!(site.over(&late), ["COMPLETED"]);
     // Of an array, all tasks count.
     site.house.write("work/list", "0\n1\n");
-    site.house.write("work/each.sh", format!("{SMALL}sleep 1; exit $1\n"));
+    site.house.write("work/each.sh", format!("{SMALL}until [ -e on ]; do sleep 0.05; done; exit $1\n"));
     let array = site.submit(&["--array", "list", "each.sh"]);
     let (ok, notok) = (then(&["--afterok", &array]), then(&["--afternotok", &array]));
+    site.house.write("work/on", "");
     assert_eq!(site.over(&ok), ["CANCELLED"]);
     assert_eq!(site.over(&array), ["COMPLETED", "FAILED"]);
     let _ = site.over(&notok);

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueHint};
 
 use super::{Asked, Surroundings};
+use crate::cli::complete;
 
 /// Overlays and what else the script sees: on the command line, and in `#OVL:` and `#CNT:` lines.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// An overlay by name or file; later ones win (repeatable)
-    #[arg(short, long, value_name = "OVERLAY")]
+    #[arg(short, long, value_name = "OVERLAY", add = complete::overlay())]
     pub overlay: Vec<String>,
     /// What else the script sees.
     #[command(flatten)]
