@@ -21,6 +21,7 @@ mod law;
 #[cfg(feature = "squashfs-ng")]
 mod libsquashfs;
 mod locks;
+mod overlay;
 mod pack;
 mod packing;
 mod progress;

@@ -3,17 +3,17 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::args::Surroundings;
+use super::args::{Exec, Short, Surroundings};
 use super::build::network;
 use super::failure::{Failure, Outcome};
-use super::{Context, Flag, info};
+use super::{Context, Flag, img, info};
 use crate::build::work::scratch;
+use crate::exec::environ::LayerEnv;
 use crate::exec::{Base, Invocation, Isolation, Mount, Network, apptainer, binds, environ};
-use crate::image::kind::{self, Kind};
 use crate::model::env::is_name;
 use crate::model::name::Name;
 use crate::runtime::{self, Choice};
-use crate::store::overlays::{self, Facts};
+use crate::store::overlays;
 use crate::sys::{env, fs};
 
 /// What flags say about the configuration.
@@ -24,21 +24,62 @@ pub fn flags(with: &Surroundings) -> Vec<Flag> {
     runtime.chain(gpus).collect()
 }
 
+/// Overlays as they were asked for.
+pub struct Wanted<'a> {
+    /// By name or file.
+    pub overlays: &'a [String],
+    /// The image to write to.
+    pub writable: Writable<'a>,
+}
+
+/// Which image is written to.
+pub enum Writable<'a> {
+    /// None, or this one.
+    Named(Option<&'a Path>),
+    /// The nearest one is taken by itself, to be read or to be written to.
+    Nearest {
+        /// Whether it is written to.
+        write: bool,
+        /// Whether one is looked for where none is named.
+        look: bool,
+    },
+}
+
+impl Exec {
+    /// What was asked for.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { overlays: &self.overlay, writable: Writable::Named(self.writable.as_deref()) }
+    }
+}
+
+impl Short {
+    /// What was asked for.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            overlays: &self.overlay,
+            writable: Writable::Nearest { write: self.writable, look: !self.no_autoload },
+        }
+    }
+}
+
 /// Becomes the command.
-pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context: &Context) -> Outcome {
+pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: &Context) -> Outcome {
     let choice = Choice::of(&context.config.runtime());
     foreign_flags(with, choice)?;
     let mut stack = Stack { context, deps: !with.no_deps, layers: Vec::new() };
-    for text in wanted {
+    for text in wanted.overlays {
         stack.add(info::locate(text, context)?)?;
     }
+    let writable = writable(wanted, &mut stack)?;
     let mut layer_env = Vec::new();
-    for (path, facts) in &stack.layers {
-        facts.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    for (path, contributed) in &stack.layers {
         if path.to_str().is_none() {
             return Err(Failure::usage(format!("{}: the path is not UTF-8", path.display())));
         }
-        layer_env.extend(facts.layer_env());
+        layer_env.extend(contributed.iter().cloned());
+    }
+    if let Some(path) = &writable {
+        layer_env.extend(img::layer_env(path)?);
     }
     let cwd = env::current_dir();
     let mut mounts = Vec::new();
@@ -52,6 +93,7 @@ pub fn run(wanted: &[String], command: &[OsString], with: &Surroundings, context
     let invocation = Invocation {
         base: base(with.base.as_deref(), context)?,
         layers: stack.layers.into_iter().map(|(path, _)| path).collect(),
+        writable,
         mounts,
         isolation: Isolation { network: with.network.map_or(Network::Host, network), ..Isolation::default() },
         scratch: scratch(&context.config),
@@ -83,6 +125,49 @@ fn foreign_flags(with: &Surroundings, choice: Choice) -> Result<(), Failure> {
     }
 }
 
+/// The image to write to, if any; one to be read goes below the others.
+fn writable(wanted: &Wanted, stack: &mut Stack) -> Result<Option<PathBuf>, Failure> {
+    match wanted.writable {
+        Writable::Named(None) => Ok(None),
+        Writable::Named(Some(path)) => {
+            let path = env::current_dir().join(path);
+            fs::metadata(&path).map_err(|error| {
+                Failure::usage(error.to_string()).hint(format!("make it with: ovl overlay create {}", path.display()))
+            })?;
+            stack.layers.retain(|(other, _)| *other != path);
+            Ok(Some(path))
+        }
+        Writable::Nearest { write, look } => {
+            let mut named = None;
+            for (place, (path, _)) in stack.layers.iter().enumerate() {
+                if img::is_ext(path)? {
+                    named = Some(place);
+                }
+            }
+            match (named, write) {
+                (Some(place), true) => return Ok(Some(stack.layers.remove(place).0)),
+                (Some(_), false) => return Ok(None),
+                (None, _) => {}
+            }
+            let found = if look { img::nearest() } else { None };
+            let Some(path) = found else {
+                let text = "there is no image to write to: neither env-USER.img nor env.img, here or in overlay/";
+                let hint = "make one with: ovl overlay create env.img";
+                return if write { Err(Failure::usage(text).hint(hint)) } else { Ok(None) };
+            };
+            let how = if write { "to be written to" } else { "read-only; -w makes it writable" };
+            if stack.context.ui.verbosity > 0 {
+                stack.context.ui.say(&format!("with {} ({how})", path.display()));
+            }
+            if write {
+                return Ok(Some(path));
+            }
+            stack.add(path)?;
+            Ok(None)
+        }
+    }
+}
+
 fn bind(text: &str, cwd: &Path) -> Result<Mount, String> {
     let mount = binds::parse(text, cwd)?;
     if let Mount::Bind { source, .. } = &mount {
@@ -99,7 +184,8 @@ fn shell() -> Vec<OsString> {
 struct Stack<'a> {
     context: &'a Context,
     deps: bool,
-    layers: Vec<(PathBuf, Facts)>,
+    /// With what each contributes to the environment.
+    layers: Vec<(PathBuf, Vec<LayerEnv>)>,
 }
 
 impl Stack<'_> {
@@ -107,13 +193,14 @@ impl Stack<'_> {
         if self.layers.iter().any(|(known, _)| *known == path) {
             return Ok(());
         }
-        // Such images say nothing about themselves; what cannot be read is told below.
-        if kind::of(&fs::open(&path)?).is_ok_and(|kind| kind == Kind::Ext) {
-            self.layers.push((path, Facts::default()));
+        if img::is_ext(&path)? {
+            let contributed = img::layer_env(&path)?.into_iter().collect();
+            self.layers.push((path, contributed));
             return Ok(());
         }
         let image = overlays::open(&path)?;
         let facts = overlays::facts(&path, &image)?;
+        facts.warnings.iter().for_each(|warning| self.context.ui.warn(warning));
         let needed: Vec<Name> = match &facts.meta {
             Some(meta) if self.deps => {
                 meta.inputs.dependencies.iter().filter(|dep| !dep.build_only).map(|dep| dep.name.clone()).collect()
@@ -129,7 +216,7 @@ impl Stack<'_> {
                 )),
             }
         }
-        self.layers.push((path, facts));
+        self.layers.push((path, facts.layer_env()));
         Ok(())
     }
 }

@@ -148,6 +148,7 @@ impl From<RuntimeError> for Failure {
     fn from(error: RuntimeError) -> Failure {
         let failure = Failure::new(error.exit_code(), error.to_string());
         match error.hint() {
+            Some(hint) if failure.code == code::BUSY => failure.hint(hint),
             Some(hint) => failure.hint(hint).hint("see everything this machine can and cannot do with: ovl doctor"),
             None => failure,
         }

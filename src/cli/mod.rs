@@ -14,12 +14,14 @@ mod exec;
 mod export;
 pub mod failure;
 mod hints;
+mod img;
 mod info;
 mod internal;
 mod jobs;
 mod list;
 mod missing;
 mod module;
+mod overlay;
 mod pack;
 mod pattern;
 mod rm;
@@ -101,7 +103,7 @@ fn run(cli: Cli) -> Outcome {
     // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
     // have things to clean up.
     let builds = match &cli.command {
-        Command::Build(_) | Command::Pack(_) | Command::Unpack(_) => true,
+        Command::Build(_) | Command::Overlay(_) | Command::Pack(_) | Command::Unpack(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
     };
@@ -113,9 +115,10 @@ fn run(cli: Cli) -> Outcome {
     let context = |flags| Context::new(&cli.common, flags);
     match cli.command {
         Command::Build(args) => build::run(&args, &context(build::flags(&args))?),
-        Command::Exec(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
-        Command::E(args) => exec::run(&args.overlay, &args.command, &args.with, &context(exec::flags(&args.with))?),
+        Command::Exec(args) => exec::run(&args.wanted(), &args.command, &args.with, &context(exec::flags(&args.with))?),
+        Command::E(args) => exec::run(&args.wanted(), &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::Run(args) => run::run(&args, &context(run::flags(&args))?),
+        Command::Overlay(args) => overlay::run(&args, &context(Vec::new())?),
         Command::List(args) => list::run(&args, &context(Vec::new())?),
         Command::Info(args) => info::run(&args, &context(Vec::new())?),
         Command::Avail(args) => avail::run(&args, &context(Vec::new())?),

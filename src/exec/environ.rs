@@ -17,6 +17,15 @@ pub struct LayerEnv {
     pub vars: Vec<EnvVar>,
 }
 
+/// Where an image that is written to keeps a conda environment.
+pub const CONDA: &str = "/ext3/env";
+
+/// What a conda environment at [`CONDA`] contributes.
+pub fn conda() -> LayerEnv {
+    let prefix = EnvVar { name: "CONDA_PREFIX".into(), value: "$app_root".into(), note: None };
+    LayerEnv { root: CONDA.into(), programs: vec!["bin".into()], vars: vec![prefix] }
+}
+
 /// The search path when nothing else says.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -112,6 +121,13 @@ mod tests {
         let all = of(&[("PATH", "/usr/bin:/usr/bin")], false, &layers, &[]);
         assert_eq!(all["PATH"], "/cnt/b/1/bin:/cnt/b/1/sbin:/cnt/a/1/bin:/usr/bin");
         assert!(!all.contains_key("app_root"), "app_root is for expansion only");
+    }
+
+    #[test]
+    fn a_conda_environment_is_found_first_and_named() {
+        let all = of(&[("PATH", "/usr/bin")], false, &[layer("a", &["bin"], &[]), conda()], &[]);
+        assert_eq!(all["PATH"], "/ext3/env/bin:/cnt/a/1/bin:/usr/bin");
+        assert_eq!(all["CONDA_PREFIX"], "/ext3/env");
     }
 
     #[test]

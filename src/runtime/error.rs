@@ -27,6 +27,14 @@ pub enum RuntimeError {
         /// What would help.
         hint: String,
     },
+    /// Somebody else uses an image.
+    #[error("{what}")]
+    Busy {
+        /// Which, and who.
+        what: String,
+        /// What would help.
+        hint: String,
+    },
     /// The kernel refused a step.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -65,12 +73,13 @@ pub struct Report {
 
 impl RuntimeError {
     /// The code to end with: 127 no such program, 126 a program that cannot be run, 7 something is missing on this
-    /// machine, 1 everything else.
+    /// machine, 6 an image is busy, 1 everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             RuntimeError::NotFound(_) => 127,
             RuntimeError::NotRunnable { .. } => 126,
             RuntimeError::Missing { .. } => 7,
+            RuntimeError::Busy { .. } => 6,
             RuntimeError::Reported(report) => report.code,
             _ => 1,
         }
@@ -79,7 +88,7 @@ impl RuntimeError {
     /// What would help.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            RuntimeError::Missing { hint, .. } => Some(hint),
+            RuntimeError::Missing { hint, .. } | RuntimeError::Busy { hint, .. } => Some(hint),
             RuntimeError::Reported(report) => report.hint.as_deref(),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! Carries an [`Invocation`](crate::exec::Invocation) out. The native runtime: `tree` merges images into one tree,
 //! `fuse` serves it to the kernel (or `unpack` writes it out), `native` builds the root, isolates and becomes the
-//! command. `apptainer` hands it to another program where that cannot work; `choice` chooses.
+//! command. `writable` mounts an ext3 image for
+//! writing. `apptainer` hands it to another program where that cannot work; `choice` chooses.
 
 pub mod apptainer;
 mod choice;
@@ -12,6 +13,7 @@ mod staging;
 pub mod survey;
 pub mod tree;
 mod unpack;
+pub mod writable;
 
 pub use choice::{Choice, run};
 pub use error::RuntimeError;

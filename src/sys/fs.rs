@@ -305,6 +305,12 @@ pub fn inodes(path: &Path) -> Result<(u64, u64)> {
     Ok((stat.files_available(), stat.files()))
 }
 
+/// Takes room on disk for so many bytes of a file.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let length = i64::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(nix::libc::EFBIG))?;
+    Ok(nix::fcntl::posix_fallocate(file, 0, length)?)
+}
+
 /// Whether programs on the path's file system cannot be run (mounted `noexec`).
 pub fn is_noexec(path: &Path) -> bool {
     use nix::sys::statvfs::{FsFlags, statvfs};

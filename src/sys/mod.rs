@@ -11,6 +11,7 @@ pub mod fork;
 pub mod fs;
 pub mod fuse;
 pub mod host;
+pub mod lend;
 pub mod lock;
 pub mod making;
 pub mod meet;

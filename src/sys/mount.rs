@@ -178,6 +178,21 @@ pub fn leave_old_root(old: &File) -> Result<()> {
     go_to(Path::new("/"))
 }
 
+/// Moves the mount that is the working directory below the root, where it hides nothing and nothing is seen of it. The
+/// working directory stays. Where the kernel refuses (the root is the initial RAM file system), it stays where it is.
+pub fn slip_under_root() -> Result<()> {
+    let (root, here) = (place(Path::new("/"))?, place(Path::new("."))?);
+    match nix::unistd::pivot_root(".", ".") {
+        Ok(()) => {}
+        Err(nix::errno::Errno::EINVAL) => return Ok(()),
+        Err(errno) => return Err(Refusal::new("move a mount below the root")(errno)),
+    }
+    // The old root lies on top now, and is the root again.
+    go(&root)?;
+    nix::unistd::chroot(".").map_err(Refusal::new("go back to the root"))?;
+    go(&here)
+}
+
 /// Makes one mount read-only or writable again.
 pub fn set_read_only(target: &Path, read_only: bool) -> Result<()> {
     let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

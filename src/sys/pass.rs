@@ -64,6 +64,11 @@ pub fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<File>)> {
     Ok((buffer, files))
 }
 
+/// Says that nothing more will be sent; the peer hears it as an end, and may go on to speak.
+pub fn end(socket: &OwnedFd) -> io::Result<()> {
+    Ok(nix::sys::socket::shutdown(socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)?)
+}
+
 /// Marks an image as in use for as long as the file, or a copy of it in another process, is open: an open file
 /// description read lock over all of it. File systems without locks are left unmarked.
 pub fn mark_used(file: &File) {

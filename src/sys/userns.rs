@@ -102,6 +102,16 @@ pub fn join(user: &fs::File, mounts: &fs::File) -> Result<(), Refusal> {
     setns(mounts, CloneFlags::CLONE_NEWNS).map_err(Refusal::new("join the mount namespace of a running session"))
 }
 
+/// Gives this process a copy of its mount namespace; the working directory stays the same place in the copy.
+pub fn own_mounts() -> Result<(), Refusal> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(Refusal::new("create a mount namespace"))
+}
+
+/// Moves this process into the mount namespace that this file (`/proc/PID/ns/mnt`) stands for; only root may.
+pub fn join_mounts(mounts: &fs::File) -> Result<(), Refusal> {
+    setns(mounts, CloneFlags::CLONE_NEWNS).map_err(Refusal::new("join a mount namespace"))
+}
+
 /// Brings `lo` up; the kernel then gives it 127.0.0.1 by itself.
 fn loopback_up() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;

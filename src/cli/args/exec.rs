@@ -69,6 +69,9 @@ pub struct Exec {
     /// An overlay by name or file; later ones win (repeatable)
     #[arg(short, long, value_name = "OVERLAY", add = complete::overlay())]
     pub overlay: Vec<String>,
+    /// An ext3 image that takes what the command writes
+    #[arg(short, long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub writable: Option<PathBuf>,
     /// What else the command sees.
     #[command(flatten)]
     pub with: Surroundings,
@@ -80,6 +83,12 @@ pub struct Exec {
 /// `ovl e`
 #[derive(Debug, Args)]
 pub struct Short {
+    /// Write to the image among the overlays, else to env-USER.img or env.img, here, in overlay/ or in src/overlay/
+    #[arg(short, long)]
+    pub writable: bool,
+    /// Leave env-USER.img and env.img alone
+    #[arg(long)]
+    pub no_autoload: bool,
     /// What else the command sees.
     #[command(flatten)]
     pub with: Surroundings,

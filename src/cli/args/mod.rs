@@ -2,6 +2,7 @@
 
 mod build;
 mod exec;
+mod overlay;
 mod pack;
 mod run;
 mod runs;
@@ -53,6 +54,8 @@ pub enum Command {
     E(Short),
     /// Run a script with overlays, here or as a job
     Run(Box<Run>),
+    /// Make and look after images to work in
+    Overlay(Box<Overlay>),
     /// List installed overlays
     #[command(visible_alias = "ls")]
     List(List),
@@ -107,6 +110,7 @@ pub enum Command {
 
 pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
+pub use overlay::{Create, Overlay, OverlayAction, ProfileArg};
 pub use pack::{Pack, Unpack};
 pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};

@@ -104,6 +104,24 @@ impl ExtImage {
         parse(number, raw)
     }
 
+    /// The device of a device node as the kernel encodes it in 32 bits; 0 for everything else.
+    ///
+    /// # Errors
+    /// When the inode is damaged.
+    pub fn device(&self, inode: &ExtInode) -> Result<u32> {
+        if !matches!(inode.mode & 0o170_000, 0o020_000 | 0o060_000) {
+            return Ok(0);
+        }
+        let (major, minor) = inode.device()?;
+        Ok((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+    }
+
+    /// Bytes and inodes that it has room for.
+    pub fn size(&self) -> (u64, u64) {
+        let superblock = &self.superblock;
+        (superblock.blocks.saturating_mul(u64::from(superblock.block_size)), u64::from(superblock.inodes))
+    }
+
     /// What an inode stands for, in the words of all sources.
     pub(super) fn kind(&self, inode: &ExtInode) -> Result<Kind> {
         Ok(match inode.mode & 0o170_000 {
@@ -118,7 +136,11 @@ impl ExtImage {
         })
     }
 
-    fn target(&self, inode: &ExtInode) -> Result<Vec<u8>> {
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// When the inode is no sound symbolic link.
+    pub fn target(&self, inode: &ExtInode) -> Result<Vec<u8>> {
         let length = inode.size as usize;
         if inode.size == 0 || inode.size > 4095 {
             return Err(ImageError::corrupt(format!("symbolic link {} of {} bytes", inode.number, inode.size)));

@@ -3,6 +3,7 @@
 //! empty image is ordered from mke2fs.
 
 mod dir;
+mod facts;
 mod inode;
 pub mod make;
 mod map;
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use facts::Facts;
 pub use inode::ExtInode;
 pub use source::ExtSource;
 
@@ -41,20 +43,26 @@ impl ExtImage {
     /// When there is no such image, it uses features that are not read here (they are named), or it was not unmounted
     /// cleanly (the message says how to mend that).
     pub fn open(file: impl Into<Arc<File>>, offset: u64) -> Result<ExtImage> {
-        ExtImage::in_region(Region::new(file.into(), offset)?)
+        ExtImage::in_region(Region::new(file.into(), offset)?, false)
     }
 
     /// [`ExtImage::open`] for an image that ends after `length` bytes at the latest: a partition.
     pub fn open_within(file: impl Into<Arc<File>>, offset: u64, length: u64) -> Result<ExtImage> {
-        ExtImage::in_region(Region::within(file.into(), offset, length)?)
+        ExtImage::in_region(Region::within(file.into(), offset, length)?, false)
     }
 
-    fn in_region(region: Region) -> Result<ExtImage> {
+    /// As [`ExtImage::open`], but an image that only looks as if it were mounted is taken for what it is: others read it
+    /// at this moment, and nobody writes to it.
+    pub fn open_shared(file: impl Into<Arc<File>>, offset: u64) -> Result<ExtImage> {
+        ExtImage::in_region(Region::new(file.into(), offset)?, true)
+    }
+
+    fn in_region(region: Region, shared: bool) -> Result<ExtImage> {
         let mut raw = [0; superblock::SIZE];
         if region.read_some(superblock::PLACE, &mut raw, "the superblock")? < raw.len() {
             return Err(ImageError::corrupt("too short for an ext2/3/4 file system"));
         }
-        let superblock = superblock::Superblock::parse(&raw)?;
+        let superblock = superblock::Superblock::parse(&raw, shared)?;
         Ok(ExtImage { region, superblock, blocks: Cache::new(CACHE, 16), number: image_number() })
     }
 

@@ -53,7 +53,9 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
-    pub fn parse(raw: &[u8; SIZE]) -> Result<Superblock> {
+    /// `shared`: somebody else reads the image through a server that marks it as mounted meanwhile (fuse2fs from 1.47.1 on
+    /// does), which says nothing about how it was left before.
+    pub fn parse(raw: &[u8; SIZE], shared: bool) -> Result<Superblock> {
         if le16(raw, 0x38)? != MAGIC {
             return Err(ImageError::corrupt("no ext2/3/4 file system here (its magic number is missing)"));
         }
@@ -62,7 +64,8 @@ impl Superblock {
         let (compat, incompat, ro_compat) = if dynamic { (compat, incompat, ro_compat) } else { (0, 0, 0) };
         refuse_unknown(incompat)?;
         // State bit 1: unmounted cleanly; bit 2: errors were seen.
-        if incompat & RECOVER != 0 || le16(raw, 0x3a)? & 3 != 1 {
+        let state = le16(raw, 0x3a)?;
+        if incompat & RECOVER != 0 || state & 2 != 0 || (state & 1 == 0 && !shared) {
             return Err(ImageError::Unsupported(
                 "the ext image was not unmounted cleanly, its journal or its checks are pending; \
                  mend it with: e2fsck -fy IMAGE"

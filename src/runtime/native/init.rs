@@ -12,6 +12,7 @@ use super::server::Server;
 use super::{confine, program, root};
 use crate::exec::Invocation;
 use crate::runtime::error::{Report, Result, RuntimeError};
+use crate::runtime::writable::Place;
 use crate::sys::fork::{self, Ended, Side, Signals};
 use crate::sys::pass;
 use crate::sys::userns::Refusal;
@@ -28,13 +29,13 @@ enum Word {
 }
 
 /// Runs the command under an init of its own; the caller has entered the new user namespace.
-pub fn run(invocation: &Invocation, server: Option<Server>, say: Tell) -> Result<Infallible> {
+pub fn run(invocation: &Invocation, server: Option<Server>, place: Option<Place>, say: Tell) -> Result<Infallible> {
     let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
     let signals = Signals::catch().map_err(Refusal::new("catch signals"))?;
     match fork::fork().map_err(Refusal::new("start a process in a new process table"))? {
         Side::Child => {
             drop(here);
-            let ended = inside(invocation, server, say, &there, &signals);
+            let ended = inside(invocation, server, place, say, &there, &signals);
             tell(&there, &ended.unwrap_or_else(|error| Word::Failed(error.report())));
             fork::end_now(0)
         }
@@ -72,6 +73,7 @@ fn tell(socket: &OwnedFd, word: &Word) {
 fn inside(
     invocation: &Invocation,
     server: Option<Server>,
+    place: Option<Place>,
     say: Tell,
     socket: &OwnedFd,
     signals: &Signals,
@@ -80,7 +82,7 @@ fn inside(
     if fork::hung_up(socket) {
         fork::end_now(1);
     }
-    drop(root::build(invocation, server, say)?);
+    drop(root::build(invocation, server, place, say)?);
     confine(invocation)?;
     let main = match fork::fork().map_err(Refusal::new("start the command"))? {
         Side::Child => {

@@ -21,11 +21,13 @@ use std::path::Path;
 use files::Tell;
 pub use probe::{Capabilities, Finding, probe};
 pub use sandbox::{command_for, sandbox_main};
+pub(super) use server::Server;
 use session::Entry;
-pub(super) use trouble::namespaces as refused;
+pub(super) use trouble::{fuse as no_fuse, namespaces as refused};
 
 use super::error::{Result, RuntimeError};
 use crate::exec::{Base, Invocation, Network};
+use crate::runtime::writable;
 use crate::sys::{host, userns};
 
 /// Carries an invocation out. The calling process, which must have one thread only, **becomes** the command: its
@@ -45,6 +47,9 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
         confine(invocation)?;
         return program::run(invocation);
     }
+    if let Some(image) = &invocation.writable {
+        return writable::exec(invocation, image, tell);
+    }
     let mut server = None;
     if has_tree(invocation) {
         let door = match session::key(invocation).map(|key| session::enter(&key)).transpose()? {
@@ -56,17 +61,29 @@ pub fn exec(invocation: &Invocation, tell: Tell) -> Result<Infallible> {
             Some(Entry::Alone(door)) => door,
             None => None,
         };
-        server = Some(server::Server::start(invocation, door)?);
+        server = Some(Server::start(invocation, door)?);
     }
+    enter_and_run(invocation, server, None, seen_as(invocation), tell)
+}
+
+/// The second half of [`exec`]: enters namespaces of the command's own, builds its root with what the server or a
+/// writable image has for it, and becomes the command. `me` are the ids it sees itself by.
+pub(super) fn enter_and_run(
+    invocation: &Invocation,
+    server: Option<Server>,
+    place: Option<writable::Place>,
+    me: (u32, u32),
+    tell: Tell,
+) -> Result<Infallible> {
     let kinds = userns::Kinds {
         processes: invocation.isolation.processes,
         network: invocation.isolation.network == Network::None,
     };
-    userns::enter_as(kinds, seen_as(invocation)).map_err(trouble::namespaces)?;
+    userns::enter_as(kinds, me).map_err(trouble::namespaces)?;
     if kinds.processes {
-        return init::run(invocation, server, tell);
+        return init::run(invocation, server, place, tell);
     }
-    let server = root::build(invocation, server, tell)?;
+    let server = root::build(invocation, server, place, tell)?;
     // Others may come in now; should that fail they do without.
     let _ = server.map(|server| server.open_door());
     confine(invocation)?;
@@ -78,6 +95,7 @@ fn changes_nothing(invocation: &Invocation) -> bool {
     let isolation = invocation.isolation;
     invocation.base == Base::Dir("/".into())
         && invocation.layers.is_empty()
+        && invocation.writable.is_none()
         && invocation.mounts.is_empty()
         && !invocation.fakeroot
         && !isolation.read_only
@@ -86,12 +104,12 @@ fn changes_nothing(invocation: &Invocation) -> bool {
 }
 
 /// Whether anything comes out of images.
-fn has_tree(invocation: &Invocation) -> bool {
+pub(super) fn has_tree(invocation: &Invocation) -> bool {
     !invocation.layers.is_empty() || matches!(invocation.base, Base::Image(_))
 }
 
 /// The ids by which the command sees itself, and files of the images.
-fn seen_as(invocation: &Invocation) -> (u32, u32) {
+pub(super) fn seen_as(invocation: &Invocation) -> (u32, u32) {
     if invocation.fakeroot { (0, 0) } else { host::ids() }
 }
 

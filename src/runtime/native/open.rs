@@ -16,6 +16,7 @@ use crate::runtime::error::{Result, RuntimeError};
 use crate::runtime::tree::layer::Layer;
 use crate::runtime::tree::memory::Memory;
 use crate::runtime::tree::{ImageLayer, ROOT, Tree};
+use crate::runtime::writable;
 use crate::sys::{fs, pass};
 
 /// Images are opened by several threads from this many on: on network file systems each costs a round trip or two.
@@ -62,8 +63,12 @@ type Layers = Vec<Box<dyn Layer>>;
 fn one(path: &Path, caches: &Arc<Caches>) -> Result<Layers> {
     let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
     let file = fs::open(path)?;
+    let kind = kind::of(&file).map_err(failed)?;
+    if kind == Kind::Ext {
+        return Ok(vec![Box::new(writable::read_only(path, file)?)]);
+    }
     pass::mark_used(&file);
-    if kind::of(&file).map_err(failed)? == Kind::Sif {
+    if kind == Kind::Sif {
         return partitions(file, caches).map_err(failed);
     }
     let image = Image::open_sharing(file, 0, caches.clone());

@@ -12,6 +12,7 @@ use super::server::Server;
 use super::{HOST_PLACES, is_host, skipped, trouble};
 use crate::exec::{Base, Invocation, Mount};
 use crate::runtime::error::{Result, RuntimeError};
+use crate::runtime::writable::Place;
 use crate::sys::mount::{self, What};
 use crate::sys::{fs, userns::Refusal};
 
@@ -38,8 +39,14 @@ fn open_sources(invocation: &Invocation) -> Result<Sources> {
 }
 
 /// Builds the root and enters it and the working directory. Gives the server back.
-pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Result<Option<Server>> {
+pub fn build(
+    invocation: &Invocation,
+    server: Option<Server>,
+    place: Option<Place>,
+    tell: Tell,
+) -> Result<Option<Server>> {
     mount::only_receive()?;
+    let image = place.map(Place::open).transpose()?;
     let sources = open_sources(invocation)?;
     let host = Host { root: mount::place(Path::new("/"))?, proc: mount::place(Path::new("/proc"))? };
     let isolation = invocation.isolation;
@@ -58,9 +65,10 @@ pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Res
             let skip = skipped(&path, isolation.processes);
             let base = Dir { place: base, tolerant: is_host(&path), skip, spread };
             // Images first: where they share a name with the base, both are united.
-            let taken = match &mut files {
-                Some(files) => add_tree(&base, files, &host, &mut bound)?,
-                None => Vec::new(),
+            let taken = match (&image, &mut files) {
+                (Some(image), _) => image.show()?,
+                (None, Some(files)) => add_tree(&base, files, &host, &mut bound)?,
+                (None, None) => Vec::new(),
             };
             base.fill(Path::new("/"), &taken, &mut bound)?;
             if !is_host(&path) {
@@ -69,6 +77,11 @@ pub fn build(invocation: &Invocation, server: Option<Server>, tell: Tell) -> Res
             if isolation.processes {
                 fs::create_dirs(Path::new("/proc"))?;
             }
+        }
+        Base::Image(_) if image.is_some() => {
+            let stage = stage(&|stage| image.as_ref().map_or(Ok(()), |image| image.mount(stage)))?;
+            pivoted = mount::enter_root(stage)?;
+            add_host_places(&host, isolation.processes, &mut bound)?;
         }
         Base::Image(path) => {
             let Some(files) = &mut files else {

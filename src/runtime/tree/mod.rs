@@ -2,6 +2,7 @@
 //! (so hard links share one, and nothing has to be remembered or forgotten); united directories get one from a table.
 
 pub mod clashes;
+mod ext;
 mod image;
 pub mod layer;
 pub mod memory;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+pub use ext::ExtLayer;
 pub use image::ImageLayer;
 use layer::{Attr, DIR, KIND, Layer, SYMLINK};
 use merge::{MARK, Merged, Part, is_whiteout, unite};

@@ -1,0 +1,186 @@
+//! The keeper: a process that belongs to nobody, holds the image locked, and has it mounted in namespaces of its own. The
+//! command comes in, takes copies of the mounts with it into a namespace of its own, and the keeper lets go of its own.
+//! So the servers end when the kernel has unmounted the last copy, with whichever process that was; then everything is in
+//! the image. Should the keeper be killed, its servers and with them all files die.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::hold::Hold;
+use super::tools;
+use crate::runtime::error::{Report, Result, RuntimeError};
+use crate::runtime::native::refused;
+use crate::sys::lend::{self, Mounter};
+use crate::sys::mount::{self, What};
+use crate::sys::userns::{self, Refusal};
+use crate::sys::{fork, fs, host, pass};
+
+/// How long mounting may take: a large image on a slow file server is read in parts.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Where the keeper mounts things: the first of these that takes a mount.
+const STAGES: [&str; 5] = ["/tmp", "/var/tmp", "/run", "/mnt", "/var"];
+
+/// Directories on the stage: the image, the merged tree, parts of the base, and all united.
+pub const IMAGE: &str = "image";
+/// The merged tree of the other images.
+pub const TREE: &str = "tree";
+/// Directories of the base that are to be united with the image's.
+pub const BASE: &str = "base";
+/// Everything united.
+pub const UNION: &str = "union";
+
+/// What a keeper says.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Word {
+    /// The image is mounted on this stage; the names in its upper directory (directory, link).
+    Ready(PathBuf, Vec<(OsString, bool, bool)>),
+    /// The directories are united.
+    United,
+    /// Everything is in the image.
+    Closed,
+    /// Something failed.
+    Failed(Report),
+}
+
+/// What a keeper is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// To unite the image with these directories of the stage, highest first.
+    Unite(Vec<String>),
+    /// To let go.
+    Leave,
+}
+
+impl Word {
+    fn send(&self, socket: &OwnedFd, files: &[&File]) -> Result<()> {
+        let message = serde_json::to_vec(self).map_err(Refusal::new("write a message down"))?;
+        Ok(pass::send(socket, &message, files).map_err(Refusal::new("speak to the command's process"))?)
+    }
+}
+
+/// Starts the keeper of a held image. `seen` are the ids by which the user is seen in its namespace.
+pub fn start(hold: Hold, seen: (u32, u32), program: PathBuf) -> Result<OwnedFd> {
+    let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
+    let life = move |kept: Vec<OwnedFd>| {
+        let mut kept = kept.into_iter();
+        if let (Some(socket), Some(image)) = (kept.next(), kept.next()) {
+            live(&socket, &File::from(image), seen, &program);
+        }
+    };
+    fork::detached(vec![there, hold.file.into()], life).map_err(Refusal::new("start the image's keeper"))?;
+    Ok(here)
+}
+
+fn live(socket: &OwnedFd, image: &File, seen: (u32, u32), program: &Path) {
+    let word = match serve(socket, image, seen, program) {
+        Ok(()) => Word::Closed,
+        Err(error) => Word::Failed(error.report()),
+    };
+    let _ = word.send(socket, &[]);
+}
+
+fn serve(socket: &OwnedFd, image: &File, seen: (u32, u32), program: &Path) -> Result<()> {
+    userns::enter_as(userns::Kinds::default(), seen).map_err(refused)?;
+    mount::only_receive()?;
+    let stage = stage()?;
+    for dir in [IMAGE, TREE, BASE, UNION] {
+        fs::create_dirs(&stage.join(dir))?;
+    }
+    // Its name shows in lists of mounts.
+    let source = stage.join(format!("ovl-{}", host::token()));
+    fs::symlink(&lend::path_of(image), &source)?;
+    let at = stage.join(IMAGE);
+    let args: [&OsStr; 5] = [source.as_os_str(), at.as_os_str(), "-f".as_ref(), "-o".as_ref(), "rw".as_ref()];
+    let mut served = Served { servers: vec![mounted(program, &args, &at, image)?], stage: stage.to_owned() };
+    let upper = at.join("upper");
+    let names = mount::entries(&upper)?.into_iter().map(|(name, what)| (name, what == What::Dir, what == What::Link));
+    let (user, mounts) = (fs::open(Path::new("/proc/self/ns/user"))?, fs::open(Path::new("/proc/self/ns/mnt"))?);
+    Word::Ready(stage.to_owned(), names.collect()).send(socket, &[&user, &mounts])?;
+    drop((user, mounts));
+    while let Ok((message, _)) = pass::receive(socket) {
+        match serde_json::from_slice(&message) {
+            Ok(Ask::Unite(lower)) => {
+                served.servers.insert(0, unite(stage, &lower, image)?);
+                Word::United.send(socket, &[])?;
+            }
+            // An empty message: all who could ask are gone.
+            Ok(Ask::Leave) | Err(_) => break,
+        }
+    }
+    served.end()
+}
+
+/// Memory to mount things on.
+fn stage() -> Result<&'static Path> {
+    let mut refused = None;
+    for stage in STAGES.map(Path::new).into_iter().filter(|stage| stage.is_dir()) {
+        match mount::tmpfs(stage, 0o700) {
+            Ok(()) => return Ok(stage),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Err(RuntimeError::Impossible(format!("none of {} is a directory", STAGES.join(", ")))),
+    }
+}
+
+/// Starts a server and waits until it has mounted.
+fn mounted(program: &Path, args: &[&OsStr], at: &Path, image: &File) -> Result<Mounter> {
+    let name = program.file_name().unwrap_or_default().display();
+    let mut server = Mounter::start(program, args, image).map_err(Refusal::new(format!("start {name}")))?;
+    let began = Instant::now();
+    while !mount::is_fuse(at) {
+        if server.ended().map_err(Refusal::new(format!("wait for {name}")))?.is_some() {
+            return Err(RuntimeError::Impossible(format!("{name} could not mount the image: {}", server.said())));
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(RuntimeError::Impossible(format!("{name} did not mount the image in time")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(server)
+}
+
+/// Unites directories of the stage below the image's upper directory.
+fn unite(stage: &Path, lower: &[String], image: &File) -> Result<Mounter> {
+    let program = tools::find(tools::OVERLAY)?;
+    let path = |name: &str| stage.join(name).display().to_string();
+    let lower: Vec<String> = lower.iter().map(|name| path(name)).collect();
+    let ids = host::ids();
+    // What others own is to look like the user's: it could not be copied up otherwise.
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},squash_to_uid={},squash_to_gid={}",
+        lower.join(":"),
+        path("image/upper"),
+        path("image/work"),
+        ids.0,
+        ids.1
+    );
+    let at = stage.join(UNION);
+    mounted(&program, &["-f".as_ref(), "-o".as_ref(), options.as_ref(), at.as_os_str()], &at, image)
+}
+
+/// The servers, uppermost first.
+struct Served {
+    servers: Vec<Mounter>,
+    stage: PathBuf,
+}
+
+impl Served {
+    /// Lets go of the keeper's own mounts and waits until nobody has any.
+    fn end(mut self) -> Result<()> {
+        mount::detach(&self.stage)?;
+        for server in &mut self.servers {
+            if !server.wait().map_err(Refusal::new("wait for a file server"))? {
+                return Err(RuntimeError::Impossible(format!("a file server failed: {}", server.said())));
+            }
+        }
+        Ok(())
+    }
+}
