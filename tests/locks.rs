@@ -54,3 +54,64 @@ fn without_locks_the_answer_is_unknown_and_said() {
         .says("no file locks here; whether it is in use cannot be told")
         .says("removed hello/1.0");
 }
+
+/// The rules for images that are written to (docs/running.md, "Locks"), against locks that this process holds as
+/// Apptainer would.
+#[test]
+fn an_image_is_read_by_many_or_written_by_one() {
+    let house = House::new();
+    house.ovl(&["overlay", "create", "env.img", "-s", "32M"]).ok();
+    let image = house.path("work/env.img");
+    let open = || std::fs::File::options().read(true).write(true).open(&image).unwrap();
+    let read = |code| house.ovl(&["exec", "-o", "env.img", "true"]).code(code);
+    let write = |code| house.ovl(&["exec", "-w", "env.img", "true"]).code(code);
+    // Free; a reader; a writer; a writer of a part of it that begins behind its first byte.
+    for (kind, start, length, reads, writes, told) in [
+        (libc::F_UNLCK, 0, 0, 0, 0, "no"),
+        (libc::F_RDLCK, 0, 0, 0, 6, "yes, read"),
+        (libc::F_RDLCK, 8192, 4096, 0, 6, "yes, read"),
+        (libc::F_WRLCK, 0, 0, 6, 6, "yes, written to"),
+        (libc::F_WRLCK, 1 << 20, 4096, 6, 6, "yes, written to"),
+    ] {
+        let file = open();
+        if kind != libc::F_UNLCK {
+            lock(&file, kind, start, length);
+        }
+        let run = read(reads);
+        assert!(reads == 0 || run.stderr.contains("somebody is writing to it"), "{run:?}");
+        let run = write(writes);
+        assert!(writes == 0 || run.stderr.contains("it is in use"), "{run:?}");
+        house.ovl(&["overlay", "check", "env.img"]).code(writes);
+        house.ovl(&["overlay", "info", "env.img"]).ok().prints(&format!("in use      {told}\n"));
+        drop(file);
+        house.settle();
+    }
+    // flock(2) says nothing about any of these.
+    let file = open();
+    assert_eq!(ovl::sys::lock::try_flock(&file).unwrap(), ovl::sys::lock::Taken::Held);
+    read(0);
+    write(0);
+    house.settle();
+}
+
+#[test]
+fn a_partition_locked_inside_a_sif_is_in_use() {
+    let house = House::new();
+    // Apptainer locks [offset, offset + size) of an ext3 partition in a SIF file.
+    let path = house.write("work/some.sif", vec![0; 1 << 16]);
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    lock(&file, libc::F_WRLCK, 40960, 8192);
+    assert_eq!(ovl::sys::lock::probe(&path).unwrap(), ovl::sys::lock::Use::Writer);
+    lock(&file, libc::F_UNLCK, 40960, 8192);
+    lock(&file, libc::F_RDLCK, 40960, 8192);
+    assert_eq!(ovl::sys::lock::probe(&path).unwrap(), ovl::sys::lock::Use::Readers);
+    drop(file);
+    assert_eq!(ovl::sys::lock::probe(&path).unwrap(), ovl::sys::lock::Use::Free);
+}
+
+#[test]
+fn an_image_without_locks_is_of_unknown_use() {
+    let house = House::new();
+    house.ovl(&["overlay", "create", "env.img", "-s", "32M"]).ok();
+    finish(without_locks(&house, &["overlay", "info", "env.img"])).ok().prints("unknown: no file locks here");
+}

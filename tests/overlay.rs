@@ -86,7 +86,7 @@ fn over_an_image_as_base_all_of_the_root_is_written_to() {
 #[test]
 fn a_second_writer_and_a_reader_of_what_is_written_are_busy() {
     let (house, _) = house();
-    let mut writer = house.start(&["exec", "-w", "env.img", "sh", "-c", "echo up; sleep 60"]);
+    let mut writer = house.start(&["exec", "-w", "env.img", "sleep", "60"]);
     wait_for(|| house.ovl(&["overlay", "info", "--json", "env.img"]).stdout.contains("written to"));
     write(&house, "true").code(6).says("is busy").says("(fuse2fs)");
     house.ovl(&["exec", "-o", "env.img", "true"]).code(6).says("somebody is writing to it");
@@ -266,7 +266,7 @@ struct Apptainer {
 
 impl Apptainer {
     fn find() -> Option<Apptainer> {
-        let script = std::env::var_os("OVL_TEST_APPTAINER")?;
+        let script = std::env::var_os("OVL_TEST_APPTAINER_ROOT")?;
         let root = std::env::var("OVL_APPTAINER_DIR").unwrap_or_else(|_| "/tmp/ovl-apptainer".into());
         if !nix::unistd::geteuid().is_root() || !Path::new(&root).join(".debroot-done").exists() {
             return None;
@@ -316,7 +316,7 @@ fn container(house: &House) -> PathBuf {
 #[test]
 fn one_image_is_shared_with_a_real_apptainer() {
     let Some(apptainer) = Apptainer::find() else {
-        eprintln!("skipped: no real Apptainer here (OVL_TEST_APPTAINER names the script that runs one)");
+        eprintln!("skipped: no real Apptainer here (OVL_TEST_APPTAINER_ROOT names the script that runs one)");
         return;
     };
     let (house, image) = house();

@@ -13,6 +13,7 @@ pub mod fuse;
 pub mod host;
 pub mod lend;
 pub mod lock;
+pub mod loopdev;
 pub mod making;
 pub mod meet;
 pub mod mount;

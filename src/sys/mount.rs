@@ -131,10 +131,33 @@ pub fn proc(target: &Path) -> Result<()> {
         .map_err(Refusal::new(format!("mount a process table at {}", target.display())))
 }
 
+/// Mounts the ext3 file system of a block device, for writing.
+pub fn ext3(device: &Path, target: &Path) -> Result<()> {
+    mount(Some(device), target, Some("ext3"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, NONE)
+        .map_err(Refusal::new(format!("mount an ext3 image at {}", target.display())))
+}
+
 /// Unites directories read-only through the kernel's overlayfs; the first one wins.
 pub fn overlay(lower: &[&Path], target: &Path) -> Result<()> {
     let mut data = b"userxattr,lowerdir=".to_vec();
-    for (index, path) in lower.iter().enumerate() {
+    listed(lower, &mut data);
+    unite(&data, MsFlags::MS_RDONLY, target)
+}
+
+/// Unites directories below a writable one; `work` is an empty directory beside that. For root.
+pub fn overlay_writable(lower: &[&Path], upper: &Path, work: &Path, target: &Path) -> Result<()> {
+    let mut data = b"lowerdir=".to_vec();
+    listed(lower, &mut data);
+    for (option, path) in [(&b",upperdir="[..], upper), (b",workdir=", work)] {
+        data.extend(option);
+        listed(&[path], &mut data);
+    }
+    unite(&data, MsFlags::empty(), target)
+}
+
+/// Paths as overlayfs wants them listed.
+fn listed(paths: &[&Path], data: &mut Vec<u8>) {
+    for (index, path) in paths.iter().enumerate() {
         if index > 0 {
             data.push(b':');
         }
@@ -145,8 +168,11 @@ pub fn overlay(lower: &[&Path], target: &Path) -> Result<()> {
             data.push(byte);
         }
     }
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("ovl"), target, Some("overlay"), flags, Some(OsStr::from_bytes(&data)))
+}
+
+fn unite(data: &[u8], flags: MsFlags, target: &Path) -> Result<()> {
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("ovl"), target, Some("overlay"), flags, Some(OsStr::from_bytes(data)))
         .map_err(Refusal::new(format!("unite directories at {} through overlayfs", target.display())))
 }
 

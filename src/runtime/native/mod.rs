@@ -28,7 +28,8 @@ pub(super) use trouble::{fuse as no_fuse, namespaces as refused};
 use super::error::{Result, RuntimeError};
 use crate::exec::{Base, Invocation, Network};
 use crate::runtime::writable;
-use crate::sys::{host, userns};
+use crate::sys::userns::{self, Refusal};
+use crate::sys::{fork, host};
 
 /// Carries an invocation out. The calling process, which must have one thread only, **becomes** the command: its
 /// signals, job control and exit code are the command's own. With a process table of its own the calling process
@@ -80,6 +81,10 @@ pub(super) fn enter_and_run(
         network: invocation.isolation.network == Network::None,
     };
     userns::enter_as(kinds, me).map_err(trouble::namespaces)?;
+    if place.is_some() {
+        // Whoever waits for the image; entering namespaces has undone it.
+        fork::die_with_parent().map_err(Refusal::new("tie the command to its caller"))?;
+    }
     if kinds.processes {
         return init::run(invocation, server, place, tell);
     }

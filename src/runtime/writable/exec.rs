@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keeper::{self, Word};
-use super::{hold, mend, place, tools};
+use super::{hold, mend, place};
 use crate::exec::Invocation;
 use crate::runtime::error::{Report, Result, RuntimeError};
 use crate::runtime::native::{self, Server};
@@ -27,14 +27,14 @@ const LOOK: Duration = Duration::from_millis(300);
 /// # Errors
 /// When it could not be started; this process is where and what it was then.
 pub fn exec(invocation: &Invocation, image: &Path, tell: &dyn Fn(&str)) -> Result<Infallible> {
-    let program = tools::find(tools::FUSE2FS)?;
     let held = hold::hold(image, Kind::Write)?;
     if !held.locked {
         tell(&format!("{} is on a file system without locks: nobody can tell who else uses it", image.display()));
     }
     let seen = mend::ready(image, &held, tell)?;
+    let way = keeper::Way::find(&held)?;
     let me = native::seen_as(invocation);
-    let keeper = keeper::start(held, seen, program)?;
+    let keeper = keeper::start(held, seen, way)?;
     let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
     let signals = Signals::catch().map_err(Refusal::new("catch signals"))?;
     match fork::fork().map_err(Refusal::new("start the command's process"))? {

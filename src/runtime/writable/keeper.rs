@@ -16,9 +16,10 @@ use super::tools;
 use crate::runtime::error::{Report, Result, RuntimeError};
 use crate::runtime::native::refused;
 use crate::sys::lend::{self, Mounter};
+use crate::sys::loopdev::{self, Loop};
 use crate::sys::mount::{self, What};
 use crate::sys::userns::{self, Refusal};
-use crate::sys::{fork, fs, host, pass};
+use crate::sys::{fork, fs, host, pass, watch};
 
 /// How long mounting may take: a large image on a slow file server is read in parts.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -63,49 +64,102 @@ impl Word {
     }
 }
 
+/// Who makes a file system of the image.
+#[derive(Debug)]
+pub enum Way {
+    /// fuse2fs, found here.
+    Served(PathBuf),
+    /// The kernel, from this block device.
+    Kernel(Loop),
+}
+
+impl Way {
+    /// The kernel for root, where it has loop devices, else fuse2fs.
+    pub fn find(hold: &Hold) -> Result<Way> {
+        let map = fs::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
+        let is_root = host::ids().0 == 0 && lend::words(&map) == "0 0 4294967295";
+        match is_root.then(|| loopdev::attach(&hold.file)) {
+            Some(Ok(device)) => Ok(Way::Kernel(device)),
+            _ => Ok(Way::Served(tools::find(tools::FUSE2FS)?)),
+        }
+    }
+}
+
 /// Starts the keeper of a held image. `seen` are the ids by which the user is seen in its namespace.
-pub fn start(hold: Hold, seen: (u32, u32), program: PathBuf) -> Result<OwnedFd> {
+pub fn start(hold: Hold, seen: (u32, u32), way: Way) -> Result<OwnedFd> {
     let (here, there) = pass::pair().map_err(Refusal::new("make a pair of sockets"))?;
+    let mut keep = vec![there, hold.file.into()];
+    let (program, device) = match way {
+        Way::Served(program) => (program, None),
+        Way::Kernel(Loop { path, device }) => {
+            keep.push(device.into());
+            (PathBuf::new(), Some(path))
+        }
+    };
     let life = move |kept: Vec<OwnedFd>| {
         let mut kept = kept.into_iter();
         if let (Some(socket), Some(image)) = (kept.next(), kept.next()) {
-            live(&socket, &File::from(image), seen, &program);
+            let image = File::from(image);
+            let word = match serve(&socket, &image, seen, &program, device.zip(kept.next())) {
+                Ok(()) => Word::Closed,
+                Err(error) => Word::Failed(error.report()),
+            };
+            let _ = word.send(&socket, &[]);
         }
     };
-    fork::detached(vec![there, hold.file.into()], life).map_err(Refusal::new("start the image's keeper"))?;
+    fork::detached(keep, life).map_err(Refusal::new("start the image's keeper"))?;
     Ok(here)
 }
 
-fn live(socket: &OwnedFd, image: &File, seen: (u32, u32), program: &Path) {
-    let word = match serve(socket, image, seen, program) {
-        Ok(()) => Word::Closed,
-        Err(error) => Word::Failed(error.report()),
-    };
-    let _ = word.send(socket, &[]);
-}
-
-fn serve(socket: &OwnedFd, image: &File, seen: (u32, u32), program: &Path) -> Result<()> {
-    userns::enter_as(userns::Kinds::default(), seen).map_err(refused)?;
+fn serve(
+    socket: &OwnedFd,
+    image: &File,
+    seen: (u32, u32),
+    program: &Path,
+    device: Option<(PathBuf, OwnedFd)>,
+) -> Result<()> {
+    match &device {
+        Some(_) => userns::own_mounts()?,
+        None => userns::enter_as(userns::Kinds::default(), seen).map_err(refused)?,
+    }
     mount::only_receive()?;
     let stage = stage()?;
     for dir in [IMAGE, TREE, BASE, UNION] {
         fs::create_dirs(&stage.join(dir))?;
     }
-    // Its name shows in lists of mounts.
-    let source = stage.join(format!("ovl-{}", host::token()));
-    fs::symlink(&lend::path_of(image), &source)?;
     let at = stage.join(IMAGE);
-    let args: [&OsStr; 5] = [source.as_os_str(), at.as_os_str(), "-f".as_ref(), "-o".as_ref(), "rw".as_ref()];
-    let mut served = Served { servers: vec![mounted(program, &args, &at, image)?], stage: stage.to_owned() };
+    let mut served = Served { servers: Vec::new(), stage: stage.to_owned(), device: None };
+    match device {
+        Some((path, open)) => {
+            mount::ext3(&path, &at)?;
+            drop(open);
+            let watch = watch::watch(&at).map_err(Refusal::new("watch the image"))?;
+            served.device = Some((path, watch));
+        }
+        None => {
+            // Its name shows in lists of mounts.
+            let source = stage.join(format!("ovl-{}", host::token()));
+            fs::symlink(&lend::path_of(image), &source)?;
+            let args: [&OsStr; 5] = [source.as_os_str(), at.as_os_str(), "-f".as_ref(), "-o".as_ref(), "rw".as_ref()];
+            served.servers.push(mounted(program, &args, &at, image)?);
+        }
+    }
     let upper = at.join("upper");
     let names = mount::entries(&upper)?.into_iter().map(|(name, what)| (name, what == What::Dir, what == What::Link));
     let (user, mounts) = (fs::open(Path::new("/proc/self/ns/user"))?, fs::open(Path::new("/proc/self/ns/mnt"))?);
-    Word::Ready(stage.to_owned(), names.collect()).send(socket, &[&user, &mounts])?;
+    let spaces: &[&File] = if served.device.is_some() { &[&mounts] } else { &[&user, &mounts] };
+    Word::Ready(stage.to_owned(), names.collect()).send(socket, spaces)?;
     drop((user, mounts));
     while let Ok((message, _)) = pass::receive(socket) {
         match serde_json::from_slice(&message) {
             Ok(Ask::Unite(lower)) => {
-                served.servers.insert(0, unite(stage, &lower, image)?);
+                // The kernel does not look behind what is mounted in a directory, as parts of the base are.
+                if served.device.is_some() && lower == [TREE] {
+                    let (tree, union) = (stage.join(TREE), stage.join(UNION));
+                    mount::overlay_writable(&[&tree], &upper, &at.join("work"), &union)?;
+                } else {
+                    served.servers.insert(0, unite(stage, &lower, image)?);
+                }
                 Word::United.send(socket, &[])?;
             }
             // An empty message: all who could ask are gone.
@@ -166,19 +220,32 @@ fn unite(stage: &Path, lower: &[String], image: &File) -> Result<Mounter> {
     mounted(&program, &["-f".as_ref(), "-o".as_ref(), options.as_ref(), at.as_os_str()], &at, image)
 }
 
-/// The servers, uppermost first.
+/// The servers, uppermost first, and what the kernel has mounted.
 struct Served {
     servers: Vec<Mounter>,
     stage: PathBuf,
+    /// The block device, and a watch on what is mounted of it.
+    device: Option<(PathBuf, File)>,
 }
 
 impl Served {
     /// Lets go of the keeper's own mounts and waits until nobody has any.
     fn end(mut self) -> Result<()> {
-        mount::detach(&self.stage)?;
+        // What is mounted of the base stays: a server looks behind it, and it holds nothing of the image.
+        for name in [UNION, TREE] {
+            let _ = mount::detach(&self.stage.join(name));
+        }
+        mount::detach(&self.stage.join(IMAGE))?;
         for server in &mut self.servers {
             if !server.wait().map_err(Refusal::new("wait for a file server"))? {
                 return Err(RuntimeError::Impossible(format!("a file server failed: {}", server.said())));
+            }
+        }
+        if let Some((path, watch)) = self.device {
+            watch::unmounted(&watch).map_err(Refusal::new("wait until the image is unmounted"))?;
+            // Told when the unmounting begins; the device goes when it is over.
+            while loopdev::is_attached(&path) {
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
         Ok(())

@@ -103,11 +103,15 @@ pub fn ask(socket: &OwnedFd, ask: &Ask) -> Result<()> {
 /// stage afterwards, and has to be until [`Place::open`].
 pub fn join(socket: &OwnedFd, invocation: &Invocation, server: Option<&Server>) -> Result<Place> {
     let (word, files) = hear(socket)?;
-    let (Word::Ready(stage, upper), [user, mounts]) = (word, files.as_slice()) else {
+    let Word::Ready(stage, upper) = word else {
         return Err(RuntimeError::Impossible("the image's keeper speaks out of turn".into()));
     };
     let kept = kept();
-    userns::join(user, mounts)?;
+    match files.as_slice() {
+        [user, mounts] => userns::join(user, mounts)?,
+        [mounts] => userns::join_mounts(mounts)?,
+        _ => return Err(RuntimeError::Impossible("the image's keeper has no namespaces".into())),
+    }
     let mut lower = Vec::new();
     let mut tree = Names::new();
     if let Some(server) = server {
