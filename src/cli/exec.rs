@@ -104,7 +104,6 @@ pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: 
         cwd: with.pwd.as_ref().map_or(cwd.clone(), |dir| cwd.join(dir)),
         env: environ::environment(&env::all(), with.cleanenv, &layer_env, &set),
         argv,
-        ..Invocation::default()
     };
     let say = |line: &str| context.ui.say(&format!("note: {line}"));
     match runtime::run(choice, &invocation, &context.config.state_dir(), &say) {

@@ -116,7 +116,8 @@ pub fn become_script(request: &Request, vars: Vec<String>, index: Option<u32>, c
     {
         with.bind.push(format!("{dir}:{dir}:ro"));
     }
-    exec::run(&options.overlay, &command, &with, context)
+    let wanted = exec::Wanted { overlays: &options.overlay, writable: exec::Writable::Named(None) };
+    exec::run(&wanted, &command, &with, context)
 }
 
 /// Waits for the jobs that a script's job waits for, where the scheduler has no words for that: `ovl internal
