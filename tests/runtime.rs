@@ -393,29 +393,6 @@ fn processes_are_kept_apart() {
     place.assert_nothing_left();
 }
 
-#[test]
-fn every_byte_is_what_unsquashfs_says() {
-    let Some(place) = Place::new() else { return };
-    let source = Path::new("/usr/lib/python3");
-    let source = if source.is_dir() { source } else { Path::new("/usr/share/doc") };
-    let image = place.pack("big", source);
-    let plain = place.0.join("plain");
-    let unpacked = Command::new("unsquashfs").args(["-quiet", "-no-progress", "-d"]).arg(&plain).arg(&image).output();
-    assert!(unpacked.unwrap().status.success());
-    // As a base directory's only companion the image's top directories appear in the root.
-    let sums = "find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -type l -printf '%p %l\\n' | sort; \
-                find . -printf '%p %m %s %y\\n' | grep -v ' d$' | sort";
-    let tree = place.0.join("wrapped");
-    fs::create_dir_all(tree.join("cnt")).unwrap();
-    fs::rename(&plain, tree.join("cnt/x")).unwrap();
-    let image = place.pack("wrapped", &tree);
-    let inside = text(&place.sh(&[], &[&image], &format!("cd /cnt/x && ({sums})")));
-    let outside = Command::new("sh").args(["-c", sums]).current_dir(tree.join("cnt/x")).output().unwrap();
-    assert!(inside.lines().count() > 50);
-    assert_eq!(inside, text(&outside));
-    place.assert_nothing_left();
-}
-
 /// A small system: a few programs with the libraries they need.
 fn system(dir: &Path) {
     for name in ["bin", "lib", "lib64"] {

@@ -166,8 +166,7 @@ fn damaged_images_give_errors_and_nothing_worse() {
             longest = longest.max(began.elapsed());
             file.write_all_at(&bytes[place as usize..][..length], place).unwrap();
         }
-        println!("{codec:?}: {refused} of {ROUNDS} refused, {less} read differently, the longest took {longest:?}");
-        assert!(refused > ROUNDS / 20 && less > ROUNDS / 20, "the damage does no harm");
+        assert!(refused > ROUNDS / 20 && less > ROUNDS / 20, "{refused} refused, {less} read differently");
         assert!(longest < Duration::from_secs(5), "{codec:?}: {longest:?}");
         assert_eq!(use_up(&file), Some(whole));
     }
