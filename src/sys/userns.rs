@@ -112,6 +112,25 @@ pub fn join_mounts(mounts: &fs::File) -> Result<(), Refusal> {
     setns(mounts, CloneFlags::CLONE_NEWNS).map_err(Refusal::new("join a mount namespace"))
 }
 
+/// Whether a namespace (a file of `/proc/PID/ns`) belongs to this user namespace (another one), by ioctl_ns(2).
+pub fn is_owner(user: &fs::File, other: &fs::File) -> bool {
+    use std::os::fd::FromRawFd;
+    use std::os::unix::fs::MetadataExt;
+    /// `_IO(0xb7, 1)`, Linux 4.9.
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: takes no argument; the descriptor is open.
+    let number = unsafe { libc::ioctl(other.as_raw_fd(), NS_GET_USERNS as _) };
+    if number < 0 {
+        return false;
+    }
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    let owner = unsafe { fs::File::from_raw_fd(number) };
+    match (user.metadata(), owner.metadata()) {
+        (Ok(user), Ok(owner)) => (user.dev(), user.ino()) == (owner.dev(), owner.ino()),
+        _ => false,
+    }
+}
+
 /// Brings `lo` up; the kernel then gives it 127.0.0.1 by itself.
 fn loopback_up() -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;

@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{ENTER, STANDS};
 use crate::sys::meet::{self, Door};
-use crate::sys::{fs, pass};
+use crate::sys::{fs, pass, userns};
 
 /// Lets visitors in until nobody is inside any more. `socket` leads to the founder.
 pub fn host(socket: &OwnedFd, door: &Door) {
@@ -29,22 +28,18 @@ pub fn host(socket: &OwnedFd, door: &Door) {
 /// Processes that have come in, and how to tell whether they still are.
 struct Members {
     pids: Vec<u32>,
-    /// The mount namespace: device and inode of its file.
-    mounts: (u64, u64),
+    /// The user namespace of the session. Held open its number is nobody else's (those of namespaces that have ended
+    /// are given out again), and it keeps no mount alive.
+    user: File,
 }
 
-fn namespace(pid: u32, kind: &str) -> PathBuf {
-    Path::new("/proc").join(pid.to_string()).join("ns").join(kind)
-}
-
-fn identity(file: &File) -> Option<(u64, u64)> {
-    file.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
+fn namespace(pid: u32, kind: &str) -> Option<File> {
+    fs::open(&Path::new("/proc").join(pid.to_string()).join("ns").join(kind)).ok()
 }
 
 impl Members {
     fn new(founder: u32) -> Option<Members> {
-        let mounts = identity(&fs::open(&namespace(founder, "mnt")).ok()?)?;
-        Some(Members { pids: vec![founder], mounts })
+        Some(Members { pids: vec![founder], user: namespace(founder, "user")? })
     }
 
     fn add(&mut self, pid: u32) {
@@ -55,6 +50,11 @@ impl Members {
 
     /// The user and the mount namespace, from anybody inside.
     fn namespaces(&mut self) -> Option<(File, File)> {
+        let mounts = self.mounts()?;
+        Some((self.user.try_clone().ok()?, mounts))
+    }
+
+    fn mounts(&mut self) -> Option<File> {
         while let Some(&pid) = self.pids.last() {
             if let Some(found) = self.of(pid) {
                 return Some(found);
@@ -73,10 +73,10 @@ impl Members {
         None
     }
 
-    /// A process number may mean another process by now: the namespace tells.
-    fn of(&self, pid: u32) -> Option<(File, File)> {
-        let mounts = fs::open(&namespace(pid, "mnt")).ok()?;
-        let user = fs::open(&namespace(pid, "user")).ok()?;
-        (identity(&mounts)? == self.mounts).then_some((user, mounts))
+    /// The mount namespace of a process, if it is the session's: one that belongs to the session's user namespace. The
+    /// process number may mean another process by now.
+    fn of(&self, pid: u32) -> Option<File> {
+        let mounts = namespace(pid, "mnt")?;
+        userns::is_owner(&self.user, &mounts).then_some(mounts)
     }
 }
