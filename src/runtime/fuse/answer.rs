@@ -62,7 +62,7 @@ impl Answers {
         &self.tree
     }
 
-    /// Thinks about what follows a request, once it is answered with `length` bytes. True: see [`Ahead::note`].
+    /// Thinks about what follows a request, once it is answered with `length` bytes. True: see `Ahead::note`.
     pub fn afterwards(&self, request: &Request, length: usize) -> bool {
         if request.opcode != op::READ {
             return false;

@@ -58,7 +58,7 @@ pub(super) fn part(region: Region, file: Arc<File>, start: u64, way: &Way) -> Re
 /// An archive that comes once.
 ///
 /// # Errors
-/// As for [`file`].
+/// As for [`file()`].
 pub fn stream(mut input: impl Read, way: &Way) -> Result<TarSource> {
     let (mut head, mut length) = ([0; 6], 0);
     while let Some(rest) = head.get_mut(length..).filter(|rest| !rest.is_empty()) {
