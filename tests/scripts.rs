@@ -2,6 +2,7 @@
 
 mod here;
 mod others;
+mod refused;
 mod slurm;
 
 use std::os::unix::fs::PermissionsExt;

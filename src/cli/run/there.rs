@@ -30,6 +30,8 @@ pub struct Ready {
     pub error: Option<PathBuf>,
     /// Its name.
     pub name: String,
+    /// What it asks for, with what the site says.
+    resources: Resources,
     /// A DAG to be written beside it: HTCondor's only way of waiting.
     dag: Option<(PathBuf, String)>,
 }
@@ -54,7 +56,7 @@ pub fn ready(planned: &Planned, dir: &Path, queue: &Queue, after: &[After]) -> R
         (queue.dialect.submit_after(&script, &written.text, after), None)
     };
     let error = job.batch.and_then(|batch| batch.error);
-    Ok(Ready { script, written, submit, output: job.output, error, name: job.name, dag })
+    Ok(Ready { script, written, submit, output: job.output, error, name: job.name, resources: job.resources, dag })
 }
 
 fn job(planned: &Planned, dir: &Path, queue: &Queue, dag: bool) -> Result<Job, Failure> {
@@ -187,7 +189,7 @@ fn prepare(planned: &Planned, dir: &Path, queue: &Queue, after: &[After]) -> Res
             .hint(format!("the job script is {}", ready.script.display()))
     };
     let allowed = queue.dialect.limits().map(|cmd| queue.dialect.allowed(&queue.ask(&cmd)));
-    if let Some(Err(text)) = allowed.map(|allowed| limits::fits(&planned.resources, &allowed)) {
+    if let Some(Err(text)) = allowed.map(|allowed| limits::fits(&ready.resources, &allowed)) {
         return Err(refused(format!("it could never run: {text}")));
     }
     if let Some(cmd) = queue.dialect.test(&ready.script)

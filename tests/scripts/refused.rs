@@ -1,0 +1,33 @@
+//! What is judged before anything is submitted, in front of commands of Slurm that say only what a test wants.
+
+use super::house;
+use crate::support::house::House;
+use crate::support::queue::executable;
+
+/// A house whose sbatch takes everything. `squeue` and `sinfo` are what these commands do.
+fn site(squeue: &str, sinfo: &str) -> House {
+    let house = house(&[]);
+    for (name, text) in [
+        ("sbatch", "case \"$*\" in *test-only*) exit 0 ;; esac; echo 17"),
+        ("squeue", squeue),
+        ("sacct", "exit 1"),
+        ("scancel", "true"),
+        ("scontrol", "true"),
+        ("sinfo", sinfo),
+    ] {
+        executable(&house, &format!("slurm/{name}"), &format!("#!/bin/bash\n{text}\n"));
+    }
+    house.put_on_path(&house.path("slurm"));
+    house
+}
+
+#[test]
+fn limits_are_those_of_the_partition_that_the_site_names() {
+    let house = site("true", "echo 'short*|1:00:00|4|4000'; echo 'long|10-00:00:00|64|256000'");
+    house.write("work/s.sh", "#SBATCH -c 8 --time=2:00:00 --mem=1G\ntrue\n");
+    house.ovl(&["run", "s.sh"]).code(7).says("it could never run: 2h00m");
+    house.set("OVL_SCHED_PARTITION", "long");
+    assert_eq!(house.ovl(&["run", "s.sh"]).ok().stdout, "17\n");
+    house.ovl(&["run", "-c", "65", "s.sh"]).code(7).says("more than a node of long has: 64");
+    house.ovl(&["run", "-p", "short", "s.sh"]).code(7).says("more time than short allows");
+}
