@@ -167,6 +167,20 @@ pub struct Batch {
     pub umask: Option<String>,
     /// HTCondor: it is the only node of a DAG, whose id is the job's.
     pub dag: bool,
+    /// Directives make it an array, in their scheduler's own words.
+    pub own_array: bool,
+}
+
+impl Batch {
+    /// Whether this script is the job of several tasks of an array.
+    pub fn is_array(&self) -> bool {
+        self.array.is_some() || self.own_array
+    }
+
+    /// Whether several tasks write to a file of this pattern: then none of them may truncate it.
+    pub fn share(&self, file: &Path) -> bool {
+        self.is_array() && !pattern::tells_tasks(&file.to_string_lossy())
+    }
 }
 
 /// A job script, and what of its resources could not be said in this dialect (each with its place).

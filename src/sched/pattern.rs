@@ -66,6 +66,11 @@ pub fn parse(text: &str) -> Vec<Piece> {
     pieces
 }
 
+/// Whether each task of an array has a file of its own by this pattern.
+pub fn tells_tasks(text: &str) -> bool {
+    parse(text).iter().any(|piece| matches!(piece, Piece::Job | Piece::Index))
+}
+
 /// The pattern of plain text.
 pub fn escape(text: &str) -> String {
     text.replace('%', "%%")
@@ -132,5 +137,7 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
+        assert!(tells_tasks("o-%j") && tells_tasks("o-%A_%a"));
+        assert!(!tells_tasks("o-%A") && !tells_tasks("o-%%j-%x"));
     }
 }

@@ -37,12 +37,16 @@ pub struct Redirect {
     pub output: String,
     /// Standard error; None: the same.
     pub error: Option<String>,
+    /// Whether they are appended to: output, then error.
+    pub append: (bool, bool),
 }
 
 /// How a scheduler's job script knows itself, as bash words.
 pub struct Own {
     /// The job's id.
     pub job: &'static str,
+    /// The same for a task of an array: each has another one.
+    pub task: &'static str,
     /// The id of the whole array.
     pub array: &'static str,
     /// The number of the task.
@@ -55,6 +59,7 @@ pub fn redirect(job: &Job, batch: &Batch, own: &Own) -> Redirect {
         // Variables stand in double quotes, everything else in single ones.
         pattern::fill(&pattern::parse(&path(file)), &|piece| match piece {
             Piece::Text(text) => Some(quote(text)),
+            Piece::Job if batch.is_array() => Some(format!("\"{}\"", own.task)),
             Piece::Job => Some(format!("\"{}\"", own.job)),
             Piece::Array => Some(format!("\"{}\"", own.array)),
             Piece::Index => Some(format!("\"{}\"", own.index)),
@@ -64,7 +69,8 @@ pub fn redirect(job: &Job, batch: &Batch, own: &Own) -> Redirect {
             Piece::Other(_) => None,
         })
     };
-    Redirect { output: word(&job.output), error: batch.error.as_deref().map(word) }
+    let append = (batch.share(&job.output), batch.error.as_deref().is_some_and(|error| batch.share(error)));
+    Redirect { output: word(&job.output), error: batch.error.as_deref().map(word), append }
 }
 
 /// The lines below the directives. `redirect` is a bash word for the output file, where the scheduler's own way of
@@ -88,13 +94,10 @@ pub fn body(job: &Job, redirect: Option<Redirect>, notes: &mut Vec<String>) -> S
             notes.push(format!("the variable {name:?} cannot be passed to a job"));
         }
     }
-    match redirect {
-        None => {}
-        Some(Redirect { output, error: None }) if job.batch.is_some() => {
-            text.push_str(&format!("exec >{output} 2>&1\n"));
-        }
-        Some(Redirect { output, error: None }) => text.push_str(&format!("exec >>{output} 2>&1\n")),
-        Some(Redirect { output, error: Some(error) }) => text.push_str(&format!("exec >{output} 2>{error}\n")),
+    if let Some(Redirect { output, error, append }) = redirect {
+        let to = |append| if append { ">>" } else { ">" };
+        let error = error.map_or_else(|| "2>&1".to_owned(), |error| format!("2{}{error}", to(append.1)));
+        text.push_str(&format!("exec {}{output} {error}\n", to(append.0)));
     }
     text.push_str(&format!("cd {} || exit 1\n", quote(&path(&job.cwd))));
     let words: Vec<String> = job.argv.iter().map(|word| quote(word)).collect();
@@ -121,7 +124,7 @@ pub fn path(path: &Path) -> String {
 /// The output file of a build: `%j` becomes the value of `variable`.
 pub fn output_word(job: &Job, variable: &str) -> Redirect {
     let pieces: Vec<String> = path(&job.output).split("%j").map(quote).collect();
-    Redirect { output: pieces.join(&format!("\"${{{variable}}}\"")), error: None }
+    Redirect { output: pieces.join(&format!("\"${{{variable}}}\"")), error: None, append: (true, true) }
 }
 
 /// Who said it, for notes; what nobody said needs no note.

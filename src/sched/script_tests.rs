@@ -29,7 +29,14 @@ fn shown(text: &str) -> String {
 }
 
 fn script_job(shape: Shape, array: Option<Array>) -> Job {
-    let batch = Batch { shape, array, error: Some("/logs/e-%x".into()), umask: Some("0027".into()), dag: false };
+    let batch = Batch {
+        shape,
+        array,
+        error: Some("/logs/e-%x".into()),
+        umask: Some("0027".into()),
+        dag: false,
+        own_array: false,
+    };
     Job { output: "/logs/100%% o-%A_%a-%j".into(), batch: Some(batch), ..job(full()) }
 }
 
@@ -120,7 +127,7 @@ fn lines_of_each_scheduler() {
                 "#PBS -J 1-7%2",
                 "#PBS -l select=2:ncpus=16:mpiprocs=2:mem=16384mb:ngpus=2:gpu_model=a100",
                 "#PBS -l place=scatter",
-                "exec >'/logs/100% o-'\"${PBS_JOBID%%[.[]*}\"'_'\"${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}\"'-'\"${PBS_JOBID%%.*}\" 2>'/logs/e-''ovl-samtools-1.21-k3'",
+                "exec >'/logs/100% o-'\"${PBS_JOBID%%[.[]*}\"'_'\"${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}\"'-'\"${PBS_JOBID%%.*}\" 2>>'/logs/e-''ovl-samtools-1.21-k3'",
             ],
         ),
         (Scheduler::Pbs, spread, &["#PBS -l select=3:ncpus=8:mpiprocs=1:mem=5462mb:ngpus=2:gpu_model=a100"]),
@@ -138,7 +145,7 @@ fn lines_of_each_scheduler() {
                 "#BSUB -J \"ovl-samtools-1.21-k3[1-7]%2\"",
                 "#BSUB -n 32",
                 "#BSUB -R \"span[ptile=16] rusage[mem=16384]\"",
-                "exec >'/logs/100% o-'\"${LSB_JOBID}\"'_'\"${LSB_JOBINDEX}\"'-'\"${LSB_JOBID}\" 2>'/logs/e-''ovl-samtools-1.21-k3'",
+                "exec >'/logs/100% o-'\"${LSB_JOBID}\"'_'\"${LSB_JOBINDEX}\"'-'\"${LSB_JOBID}_${LSB_JOBINDEX}\" 2>>'/logs/e-''ovl-samtools-1.21-k3'",
             ],
         ),
         (
@@ -148,7 +155,7 @@ fn lines_of_each_scheduler() {
                 "request_cpus = 32",
                 "request_memory = 16384",
                 "max_materialize = 2",
-                "output = /logs/100% o-$(Cluster)_$(ovl_index)-$(Cluster)",
+                "output = /logs/100% o-$(Cluster)_$(ovl_index)-$(Cluster)_$(ovl_index)",
                 "queue ovl_index from (",
                 "7",
             ],
@@ -163,6 +170,33 @@ fn lines_of_each_scheduler() {
     // PBS knows no array of one.
     let one = dialect(Scheduler::Pbs).write(&script_job(four, Some(Array { count: 1, limit: None }))).text;
     assert!(!one.contains("-J "), "{one}");
+}
+
+#[test]
+fn tasks_of_an_array_do_not_truncate_each_others_output() {
+    let array = |output: &str, own_array: bool| {
+        let array = (!own_array).then_some(Array { count: 3, limit: None });
+        let mut job = Job { output: output.into(), ..script_job(Shape::default(), array) };
+        job.batch = job.batch.map(|batch| Batch { error: None, own_array, ..batch });
+        job
+    };
+    let line = |scheduler, job: &Job, start: &str| {
+        let text = dialect(scheduler).write(job).text;
+        text.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect::<Vec<_>>().join("; ")
+    };
+    for own in [false, true] {
+        let lsf = |output| line(Scheduler::Lsf, &array(output, own), "exec >");
+        assert_eq!(lsf("/o-%j"), "exec >'/o-'\"${LSB_JOBID}_${LSB_JOBINDEX}\" 2>&1");
+        assert_eq!(lsf("/o-%A"), "exec >>'/o-'\"${LSB_JOBID}\" 2>&1");
+        assert_eq!(line(Scheduler::Pbs, &array("/o", own), "exec >"), "exec >>'/o' 2>&1");
+        let slurm = |output| line(Scheduler::Slurm, &array(output, own), "#SBATCH --open-mode");
+        assert_eq!((slurm("/o").as_str(), slurm("/o-%j").as_str()), ("#SBATCH --open-mode=append", ""));
+    }
+    let condor = |output| line(Scheduler::HtCondor, &array(output, false), "output =");
+    assert_eq!(condor("/o-%j"), "output = /o-$(Cluster)_$(ovl_index)");
+    assert!(dialect(Scheduler::HtCondor).write(&array("/o", false)).notes[0].contains("put %a into its name"));
+    let alone = Job { output: "/o-%j".into(), ..script_job(Shape::default(), None) };
+    assert!(line(Scheduler::Lsf, &alone, "exec >").starts_with("exec >'/o-'\"${LSB_JOBID}\" 2>"));
 }
 
 #[test]

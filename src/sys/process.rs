@@ -248,13 +248,24 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts it in a process group of its own; it dies with this process. Both files are made anew; without `errors`
-    /// everything goes to `output`.
-    pub fn start(cmd: &Cmd, output: &std::path::Path, errors: Option<&std::path::Path>) -> io::Result<Background> {
+    /// Starts it in a process group of its own; it dies with this process. A file is made anew, or with `true`
+    /// appended to; without `errors` everything goes to `output`.
+    pub fn start(
+        cmd: &Cmd,
+        output: (&std::path::Path, bool),
+        errors: Option<(&std::path::Path, bool)>,
+    ) -> io::Result<Background> {
         let mut command = command(cmd);
-        let output = std::fs::File::create(output)?;
+        let open = |(path, append): (&std::path::Path, bool)| {
+            if !append {
+                std::fs::File::create(path)?;
+            }
+            // Also then each writes at the end: others may have been started on the same file.
+            std::fs::OpenOptions::new().create(true).append(true).open(path)
+        };
+        let output = open(output)?;
         let errors = match errors {
-            Some(path) => std::fs::File::create(path)?,
+            Some(errors) => open(errors)?,
             None => output.try_clone()?,
         };
         command.stdin(Stdio::null()).stdout(output).stderr(errors);

@@ -254,3 +254,15 @@ fn a_dry_run_shows_the_command_and_does_nothing() {
     crate::support::queue::shell(&house, &line).ok();
     assert_eq!(house.names("work"), ["made", "s.sh"]);
 }
+
+#[test]
+fn tasks_that_share_a_log_do_not_truncate_it() {
+    let house = house(&[]);
+    house.write("work/s.sh", "echo out $1; echo err $1 >&2\n");
+    house.write("work/list", "1\n2\n3\n");
+    for _ in 0..2 {
+        house.ovl(&["run", "--no-submit", "--array", "list", "--output", "o", "--error", "e-%a", "s.sh"]).ok();
+        assert_eq!(log(&house, "work", "o"), "out 1\nout 2\nout 3\n");
+        assert_eq!(log(&house, "work", "e-2"), "err 2\n");
+    }
+}

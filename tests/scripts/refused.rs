@@ -31,3 +31,11 @@ fn limits_are_those_of_the_partition_that_the_site_names() {
     house.ovl(&["run", "-c", "65", "s.sh"]).code(7).says("more than a node of long has: 64");
     house.ovl(&["run", "-p", "short", "s.sh"]).code(7).says("more time than short allows");
 }
+
+#[test]
+fn tasks_of_directives_have_logs_of_their_own() {
+    let house = site("true", "true");
+    house.write("work/s.sh", "#SBATCH --array=1-3 --mem=1G\ntrue\n");
+    house.ovl(&["run", "--dry-run", "s.sh"]).ok().prints("/s.sh-%A_%a.out\n");
+    house.ovl(&["run", "s.sh"]).ok().says("/s.sh-17_*.out");
+}

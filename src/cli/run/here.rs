@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Planned, is_alone, task, work};
 use crate::cli::failure::{Failure, Outcome, code};
 use crate::model::cmd::Cmd;
+use crate::model::resources::Figure;
 use crate::run::queue;
 use crate::sched::pattern::{self, Piece};
 use crate::sys::process::{Background, Ended};
@@ -67,7 +68,13 @@ fn array(planned: &Planned) -> Outcome {
                 }
             }
             let cmd = Cmd::new(&program).args(["internal", "task"]).arg(&dir).arg("--index").arg(next.to_string());
-            let process = Background::start(&cmd, &output, error.as_deref())
+            // The first task begins files that all of them share.
+            let shares = |figure: &Option<Figure<String>>| {
+                next > 1 && figure.as_ref().is_some_and(|figure| !pattern::tells_tasks(&figure.value))
+            };
+            let output_to = (output.as_path(), shares(&planned.asks.output));
+            let error_to = error.as_deref().map(|error| (error, shares(&planned.asks.error)));
+            let process = Background::start(&cmd, output_to, error_to)
                 .map_err(|error| Failure::new(code::ERROR, format!("task {next} cannot be started: {error}")))?;
             ui.say(&format!("task {next} of {}: its output goes to {}", array.count, output.display()));
             running.push(Running { index: next, process });

@@ -68,7 +68,7 @@ fn job(planned: &Planned, dir: &Path, queue: &Queue, dag: bool) -> Result<Job, F
     let output = match &planned.asks.output {
         Some(output) => within(&output.value),
         None => {
-            let marks = if planned.array.is_some() { "%A_%a" } else { "%j" };
+            let marks = if planned.array.is_some() || planned.asks.array.is_some() { "%A_%a" } else { "%j" };
             let dir = config.logs_dir().join("run");
             PathBuf::from(pattern::escape(&dir.to_string_lossy())).join(format!("{name}-{marks}.out"))
         }
@@ -87,7 +87,14 @@ fn job(planned: &Planned, dir: &Path, queue: &Queue, dag: bool) -> Result<Job, F
         argv: vec![words(&program), "internal".into(), "task".into(), words(dir)],
         env: job_env(),
         comments: vec![format!("Runs {shown} for {} as it was when it was submitted.", host::user())],
-        batch: Some(Batch { shape: request.shape, array: planned.array, error, umask: host::umask(), dag }),
+        batch: Some(Batch {
+            shape: request.shape,
+            array: planned.array,
+            error,
+            umask: host::umask(),
+            dag,
+            own_array: planned.asks.array.is_some(),
+        }),
     })
 }
 
@@ -244,9 +251,20 @@ fn taken(ready: &Ready, queue: &Queue) -> Result<JobId, Failure> {
 /// Where output goes, for people.
 pub fn filled(path: &Path, id: &str, name: &str, planned: &Planned) -> String {
     let digits = id.split(['.', '[']).next().unwrap_or(id);
+    let index = match planned.array {
+        Some(array) => Some(format!("{{1..{}}}", array.count)),
+        None => planned.asks.array.as_ref().map(|_| "*".to_owned()),
+    };
     pattern::fill(&pattern::parse(&path.to_string_lossy()), &|piece| match piece {
-        Piece::Job | Piece::Array => Some(digits.to_owned()),
-        Piece::Index => planned.array.map(|array| format!("{{1..{}}}", array.count)),
+        Piece::Job => Some(match (&index, planned.request.scheduler) {
+            (None, _) => digits.to_owned(),
+            // Every task is a job with a number of its own.
+            (Some(_), Some(Scheduler::Slurm)) => "*".to_owned(),
+            (Some(index), Some(Scheduler::Pbs)) => format!("{digits}[{index}]"),
+            (Some(index), _) => format!("{digits}_{index}"),
+        }),
+        Piece::Array => Some(digits.to_owned()),
+        Piece::Index => index.clone(),
         Piece::Name => Some(name.to_owned()),
         Piece::User => Some(host::user()),
         _ => None,

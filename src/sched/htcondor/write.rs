@@ -45,6 +45,13 @@ pub fn write(job: &Job) -> Written {
             (output, error)
         }
     };
+    if let Some(batch) = batch
+        && [Some(&job.output), batch.error.as_ref()].into_iter().flatten().any(|file| batch.share(file))
+    {
+        notes.push(
+            "all tasks write to one file, where HTCondor keeps the last one's output; put %a into its name".into(),
+        );
+    }
     let program = job.argv.first().map(String::as_str).unwrap_or("/bin/false");
     for (key, value) in [
         ("universe", "vanilla".to_owned()),
@@ -104,12 +111,15 @@ const INDEX: &str = "ovl_index";
 
 /// A pattern in macros.
 fn filled(file: &std::path::Path, job: &Job) -> String {
+    let array = job.batch.as_ref().is_some_and(|batch| batch.array.is_some());
+    let task = if array { format!("_$({INDEX})") } else { String::new() };
     pattern::fill(&pattern::parse(&path(file)), &|piece| match piece {
         Piece::Text(text) => Some(plain(text)),
         Piece::Job | Piece::Array if job.batch.as_ref().is_some_and(|batch| batch.dag) => {
-            Some("$(DAGManJobId)".to_owned())
+            Some("$(DAGManJobId)".to_owned() + if piece == &Piece::Job { &task } else { "" })
         }
-        Piece::Job | Piece::Array => Some("$(Cluster)".to_owned()),
+        Piece::Job => Some(format!("$(Cluster){task}")),
+        Piece::Array => Some("$(Cluster)".to_owned()),
         Piece::Index => Some(format!("$({INDEX})")),
         Piece::Name => Some(plain(&job.name)),
         Piece::User => job.env.get("USER").map(|user| plain(user)),

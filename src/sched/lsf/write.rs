@@ -111,7 +111,8 @@ pub fn write(job: &Job) -> Written {
 }
 
 /// How a job script knows itself.
-const OWN: Own = Own { job: "${LSB_JOBID}", array: "${LSB_JOBID}", index: "${LSB_JOBINDEX}" };
+const OWN: Own =
+    Own { job: "${LSB_JOBID}", task: "${LSB_JOBID}_${LSB_JOBINDEX}", array: "${LSB_JOBID}", index: "${LSB_JOBINDEX}" };
 
 fn section(name: &str, inside: String) -> Section {
     Section { name: name.to_owned(), inside }

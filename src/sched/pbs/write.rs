@@ -105,8 +105,12 @@ fn listed<'a>(extra: &'a Extra, name: &str) -> Option<&'a str> {
 }
 
 /// How a job script knows itself: `7.server`, in an array `7[3].server`.
-const OWN: Own =
-    Own { job: "${PBS_JOBID%%.*}", array: "${PBS_JOBID%%[.[]*}", index: "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}" };
+const OWN: Own = Own {
+    job: "${PBS_JOBID%%.*}",
+    task: "${PBS_JOBID%%.*}",
+    array: "${PBS_JOBID%%[.[]*}",
+    index: "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}",
+};
 
 /// Chunks: one for each node, or one for each task where the tasks may lie anywhere.
 fn select(asked: &Resources, shape: &Shape, extras: &[&Extra], notes: &mut Vec<String>) -> String {

@@ -21,6 +21,10 @@ pub fn write(job: &Job) -> Written {
         Some(batch) => {
             flags.push(("--output", filled(&job.output)));
             flags.extend(batch.error.as_ref().map(|error| ("--error", filled(error))));
+            // It is for both files.
+            if std::iter::once(&job.output).chain(&batch.error).any(|file| batch.share(file)) {
+                flags.push(("--open-mode", "append".to_owned()));
+            }
         }
     }
     // All of an environment that was cleaned before; NONE and lists run the user's login shell on the node.
