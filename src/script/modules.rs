@@ -1,6 +1,7 @@
 //! `module load` lines of a shell script, and whether it starts several tasks by itself. Nothing is run.
 
 use super::{Overlay, Script, Wanted};
+use crate::model::loc::Loc;
 use crate::recipe::shell;
 
 /// Programs that start tasks of a job.
@@ -22,11 +23,9 @@ const LAUNCHERS: &[&str] = &[
 /// Looks for both.
 pub fn read(file: &str, text: &str, script: &mut Script) {
     for command in shell::read(file, text).commands {
-        let Some(first) = command.words.first() else { continue };
         let name = command.name();
-        let base = name.rsplit('/').next().unwrap_or(&name);
-        if LAUNCHERS.contains(&base) && script.launches.is_none() {
-            script.launches = Some((first.loc.clone(), base.to_owned()));
+        if script.launches.is_none() {
+            script.launches = launched(&command.words);
         }
         let skip = match (name.as_str(), command.words.get(1).map(shell::Word::plain).as_deref()) {
             ("module", Some("load" | "add")) => 2,
@@ -50,6 +49,55 @@ pub fn read(file: &str, text: &str, script: &mut Script) {
             }
         }
     }
+}
+
+/// Programs and words of the shell that become or start the command behind them, each with its options that take the
+/// next word as their value.
+const WRAPPERS: &[(&str, &[&str])] = &[
+    ("exec", &["-a"]),
+    ("command", &[]),
+    ("builtin", &[]),
+    ("time", &["-o", "-f"]),
+    ("env", &["-u", "-C", "--unset", "--chdir"]),
+    ("nohup", &[]),
+    ("setsid", &[]),
+    ("nice", &["-n"]),
+    ("ionice", &["-c", "-n"]),
+    ("chrt", &["-T", "-P", "-D"]),
+    ("taskset", &[]),
+    ("numactl", &["-N", "-m", "-C", "-i", "-p", "--membind", "--cpunodebind", "--physcpubind", "--interleave"]),
+    ("stdbuf", &["-i", "-o", "-e"]),
+    ("timeout", &["-k", "-s", "--kill-after", "--signal"]),
+];
+
+/// The launcher that a command is, or that the wrappers before it come to.
+fn launched(words: &[shell::Word]) -> Option<(Loc, String)> {
+    // The reserved word `time` is no word of the command behind it, but its option looks like one.
+    let timed = words.first().is_some_and(|word| word.plain() == "-p");
+    let mut values: Option<&[&str]> = timed.then_some(&[]);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let plain = word.plain();
+        let base = plain.rsplit('/').next().unwrap_or(&plain);
+        if LAUNCHERS.contains(&base) {
+            return Some((word.loc.clone(), base.to_owned()));
+        }
+        if let Some((_, own)) = WRAPPERS.iter().find(|(name, _)| *name == base) {
+            values = Some(own);
+            continue;
+        }
+        // Options of a wrapper, variables of env, numbers: CPUs of taskset, the time of timeout.
+        let values = values?;
+        if values.contains(&plain.as_str()) {
+            words.next();
+        } else if !plain.starts_with(['-', '$'])
+            && !plain.starts_with(|c: char| c.is_ascii_digit())
+            && !plain.contains('=')
+        {
+            return None;
+        }
+    }
+    None
 }
 
 /// Words of `ml` that are no modules.

@@ -61,4 +61,21 @@ fn interpreters_and_launchers() {
         assert_eq!(script.interpreter, interpreter, "{text}");
         assert_eq!(script.launches.map(|(loc, name)| format!("{loc} {name}")).as_deref(), launches, "{text}");
     }
+    for line in [
+        "exec mpirun x",
+        "time srun x",
+        "time -p /opt/bin/mpirun x",
+        "env -i -u A X=1 mpiexec x",
+        "X=1 nohup nice -n 5 mpirun x &",
+        "taskset -c 0-3 mpirun x",
+        "numactl -m 0 --cpunodebind=0 mpirun x",
+        "stdbuf -oL command srun x",
+        "timeout -k 5 10m exec -a name srun x",
+        "taskset 0xf $options mpirun x",
+    ] {
+        assert!(shown(&format!("{line}\n")).unwrap().launches.is_some(), "{line}");
+    }
+    for line in ["exec echo srun", "time grep mpirun file", "env | grep srun", "nice -n srun", "export X=srun"] {
+        assert_eq!(shown(&format!("{line}\n")).unwrap().launches, None, "{line}");
+    }
 }
