@@ -42,12 +42,40 @@ fn is_of(asked: &str, known: &str) -> bool {
     }
 }
 
+/// Whether `known` is a row of Slurm's for tasks that wait together, `14_[3-6,9%2]`, and the task `asked` among them.
+/// A long list ends in dots: then it may be.
+fn waits_in(asked: &str, known: &str) -> bool {
+    let Some((array, index)) = asked.split_once('_') else { return false };
+    let Ok(index) = index.parse::<u32>() else { return false };
+    let list = known.strip_prefix(array).and_then(|rest| rest.strip_prefix("_[")?.strip_suffix(']'));
+    let Some(list) = list.map(|list| list.split('%').next().unwrap_or(list)) else { return false };
+    list.split(',').any(|item| {
+        let (range, step) = item.split_once(':').unwrap_or((item, "1"));
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        match (first.parse::<u32>(), last.parse::<u32>(), step.parse::<u32>()) {
+            (Ok(first), Ok(last), Ok(step)) => {
+                (first..=last).contains(&index) && (index - first).checked_rem(step) == Some(0)
+            }
+            _ => item.contains("..."),
+        }
+    })
+}
+
+/// Whether both are tasks of one array.
+fn are_of_one_array(one: &str, other: &str) -> bool {
+    let array = |id: &str| id.split_once(['_', '[']).map(|(array, _)| array.to_owned());
+    array(one).is_some_and(|one| array(other) == Some(one))
+}
+
 /// Judges a condition by what the scheduler says of its jobs.
 pub fn judge(after: &After, views: &BTreeMap<JobId, JobView>) -> Verdict {
     let asked = &after.job.0;
     let own: Vec<(&JobId, &JobView)> = views.iter().filter(|(id, _)| is_of(asked, &id.0)).collect();
     if own.is_empty() {
-        return Verdict::Unknown;
+        let waits = views.keys().any(|id| waits_in(asked, &id.0));
+        // What is known of its array: the scheduler itself knows best how it stands with this task.
+        let of_array = after.when == When::Any && views.keys().any(|id| are_of_one_array(asked, &id.0));
+        return if waits || of_array { Verdict::Wait(after.job.clone()) } else { Verdict::Unknown };
     }
     if own.iter().any(|(_, view)| !matches!(view.state, JobState::Ended(_))) {
         // A single job by its full id, an array as it was given.
@@ -97,6 +125,9 @@ mod tests {
             ("5_1", Some(true)),
             ("5_2", Some(false)),
             ("12", None),
+            ("14_1", Some(true)),
+            ("14_[3-6,9,20-30:5%2]", None),
+            ("15_[1,3,...]", None),
         ]);
         let told = |when, job: &str| judge(&After { when, job: JobId(job.into()) }, &known);
         let wait = |job: &str| Verdict::Wait(JobId(job.into()));
@@ -109,6 +140,19 @@ mod tests {
         assert!(matches!(told(When::Ok, "5"), Verdict::Never(why) if why.contains("job 5_2")));
         assert_eq!(told(When::Any, "9"), Verdict::Unknown);
         assert_eq!(told(When::Ok, "12"), wait("12"));
+        // Tasks that wait are one row.
+        for when in [When::Ok, When::NotOk, When::Any] {
+            for task in ["14_3", "14_6", "14_9", "14_25", "15_3", "15_7"] {
+                assert_eq!(told(when, task), wait(task), "{task}");
+            }
+        }
+        assert_eq!((told(When::Ok, "14_1"), told(When::Ok, "14")), (Verdict::Met, wait("14")));
+        for task in ["14_2", "14_7", "14_26", "14_x"] {
+            assert_eq!(told(When::Ok, task), Verdict::Unknown, "{task}");
+        }
+        // Never taken for over where others of its array are shown.
+        assert_eq!(told(When::Any, "14_7"), wait("14_7"));
+        assert_eq!(told(When::Any, "1_7"), Verdict::Unknown);
     }
 
     #[test]
