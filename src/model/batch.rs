@@ -23,6 +23,8 @@ pub struct Asks {
     pub cwd: Option<Figure<String>>,
     /// An array that the directives ask for, in the words of its scheduler.
     pub array: Option<Figure<String>>,
+    /// What the directives wait for, in the words of its scheduler.
+    pub after: Option<Figure<String>>,
 }
 
 impl Asks {
@@ -40,6 +42,7 @@ impl Asks {
             error: self.error.or(other.error),
             cwd: self.cwd.or(other.cwd),
             array: self.array.or(other.array),
+            after: self.after.or(other.after),
         }
     }
 

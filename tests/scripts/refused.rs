@@ -39,3 +39,18 @@ fn tasks_of_directives_have_logs_of_their_own() {
     house.ovl(&["run", "--dry-run", "s.sh"]).ok().prints("/s.sh-%A_%a.out\n");
     house.ovl(&["run", "s.sh"]).ok().says("/s.sh-17_*.out");
 }
+
+#[test]
+fn conditions_of_directives_are_not_replaced_by_those_of_flags() {
+    let house = site("true", "true");
+    for (line, place) in [
+        ("#SBATCH -d afterok:7", "s.sh:1:9 -d afterok:7"),
+        ("#PBS -W depend=afterok:7", "s.sh:1:6 -W depend=afterok:7"),
+        ("#BSUB -w done(7)", "s.sh:1:7 -w done(7)"),
+    ] {
+        house.write("work/s.sh", format!("{line}\ntrue\n"));
+        house.ovl(&["run", "--afterany", "5", "s.sh"]).code(4).says(&format!("--after…, and {place}"));
+    }
+    house.write("work/s.sh", "#SBATCH -d afterok:7\ntrue\n");
+    house.ovl(&["run", "--dry-run", "s.sh"]).ok().prints("#SBATCH -d afterok:7\n");
+}

@@ -150,6 +150,13 @@ fn plan<'a>(
     if let (Some(array), Some(_)) = (&asks.array, &tasks) {
         return Err(Failure::usage(format!("--array, and {}: only one of them can make the array", array.source)));
     }
+    if let (Some(after), true) = (&asks.after, waits(args)) {
+        return Err(Failure::usage(format!(
+            "--after…, and {}: the scheduler would take only one of them",
+            after.source
+        ))
+        .hint("say all that the job waits for with --afterok, --afternotok and --afterany"));
+    }
     let shape = asks.shape().map_err(Failure::usage)?;
     if scheduler == Some(Scheduler::HtCondor) && shape.nodes > 1 {
         return Err(Failure::usage(format!(
@@ -215,9 +222,14 @@ fn flags_ask(args: &Run) -> Result<Asks, Failure> {
     })
 }
 
+/// Whether it waits for other jobs.
+fn waits(args: &Run) -> bool {
+    !(args.afterok.is_empty() && args.afternotok.is_empty() && args.afterany.is_empty())
+}
+
 /// The scheduler it goes to, if it does, and why.
 fn place(args: &Run, script: &Script, context: &Context) -> Result<(Option<Queue>, String), Failure> {
-    let waits = !(args.afterok.is_empty() && args.afternotok.is_empty() && args.afterany.is_empty());
+    let waits = waits(args);
     let here = |because: String| {
         if waits {
             let failure =

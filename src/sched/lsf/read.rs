@@ -104,7 +104,11 @@ fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
         "K" | "N" | "Nd" | "Ne" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty"
         | "L" => {}
         "nnodes" => asks.nodes = figure(flag, count(flag.value(), 1).map_err(|why| flag.error(why))?),
-        "w" | "H" | "B" | "Jd" | "env" | "i" | "is" | "u" => gather.extra(flag),
+        "w" => {
+            asks.after = text?;
+            gather.extra(flag);
+        }
+        "H" | "B" | "Jd" | "env" | "i" | "is" | "u" => gather.extra(flag),
         _ => return Ok(false),
     }
     Ok(true)

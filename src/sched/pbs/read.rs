@@ -130,6 +130,9 @@ fn attribute(gather: &mut Gather, flag: &Flag, item: &str) -> Result<(), FlagErr
     let name = item.split_once('=').map_or(item, |(name, _)| name).trim();
     match name {
         "depend" if gather.asks.is_some() => {
+            if let Some(asks) = &mut gather.asks {
+                asks.after = figure(flag, item.to_owned());
+            }
             gather.extra_words(flag, vec!["-W".to_owned(), item.to_owned()]);
             Ok(())
         }

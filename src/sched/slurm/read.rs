@@ -145,6 +145,10 @@ fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
             asks.array = text?;
             gather.extra(flag);
         }
+        "dependency" => {
+            asks.after = text?;
+            gather.extra(flag);
+        }
         "chdir" | "workdir" => asks.cwd = text?,
         // They change what sbatch itself prints or when it ends.
         "parsable" | "quiet" | "verbose" | "wait" | "test-only" => {}
@@ -154,7 +158,6 @@ fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
         | "input"
         | "signal"
         | "hold"
-        | "dependency"
         | "export"
         | "export-file"
         | "get-user-env"
