@@ -14,6 +14,8 @@ static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 pub(super) struct Buffer {
     room: Vec<u8>,
     used: usize,
+    /// It is as large as it was asked for, and so worth keeping for the next one.
+    whole: bool,
 }
 
 impl Buffer {
@@ -23,14 +25,14 @@ impl Buffer {
             let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
             free.iter().rposition(|room| room.len() == size).map(|place| free.swap_remove(place))
         };
-        let mut buffer = Buffer { room: free.unwrap_or_else(|| vec![0; size]), used: 0 };
+        let mut buffer = Buffer { room: free.unwrap_or_else(|| vec![0; size]), used: 0, whole: true };
         buffer.used = fill(&mut buffer.room)?.min(size);
         if buffer.used > size / 2 {
             return Ok(buffer);
         }
         // A lone short tail must not keep a whole block's memory.
         let room = buffer.bytes().to_vec();
-        Ok(Buffer { used: room.len(), room })
+        Ok(Buffer { used: room.len(), room, whole: false })
     }
 
     /// What is in it.
@@ -46,8 +48,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // Block sizes are powers of two; what is shorter was made to measure.
-        if !self.room.len().is_power_of_two() {
+        if !self.whole {
             return;
         }
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,6 +82,8 @@ mod tests {
         let short = fill(3, 100);
         assert_eq!((short.bytes(), short.weight()), (&[3; 100][..], 100));
         assert!(Buffer::filled(SIZE, |_| Err(ImageError::corrupt("no"))).is_err());
+        drop(fill(5, 64));
+        assert!(FREE.lock().unwrap().iter().all(|room| room.len() == SIZE), "what was made to measure is not kept");
         let many: Vec<Buffer> = (0..1000).map(|_| fill(4, SIZE)).collect();
         drop(many);
         let waiting: usize = FREE.lock().unwrap().iter().map(Vec::len).sum();
