@@ -179,11 +179,13 @@ fn files_are_found_by_path_and_renamed_ones_are_told() {
     let image = house.image("hello/1.0");
     std::fs::copy(&image, house.path("work/free.sqf")).unwrap();
     std::fs::copy(&image, house.path("work/free.img")).unwrap();
+    std::fs::copy(&image, house.path("work/free.image")).unwrap();
     std::fs::copy(&image, house.layer().join("images/other--2.sqf")).unwrap();
     for spelling in ["free.sqf", "./free.sqf", "./free.img", house.path("work/free.img").to_str().unwrap()] {
         house.ovl(&["exec", "-o", spelling, "hello"]).ok().prints("Hello, world!");
     }
-    house.ovl(&["e", "free.img"]).code(4).says("there is a file of this name: ./free.img");
+    house.ovl(&["e", "free.img", "--", "hello"]).ok().prints("Hello, world!");
+    house.ovl(&["e", "free.image"]).code(4).says("there is a file of this name: ./free.image");
     house.ovl(&["info", "./nope.sqf"]).code(4).says("/work/nope.sqf: No such file");
     house.ovl(&["info", "other/2"]).ok().says("the file is called other/2, but hello/1.0 is in it");
     house.ovl(&["info", "hello/1.0"]).ok().keeps_quiet_about("is called");

@@ -196,3 +196,54 @@ fn network_of_a_command() {
     let host = std::fs::read_to_string("/proc/self/net/dev").unwrap().matches(':').count();
     assert_eq!((interfaces(&["--network", "none"]), interfaces(&[]) as usize), (1, host));
 }
+
+#[test]
+fn what_overlays_hide_of_each_other_is_told_when_asked() {
+    let house = House::new();
+    let [a, b] = ["a", "b"].map(|name| {
+        let files = [("cnt/both/1/f", name), ("cnt/both/1/g", name)];
+        let own = format!("cnt/{name}/1/f");
+        let image = house.foreign(&format!("{name}.sqf"), &[files[0], files[1], (&own, name)]);
+        image.display().to_string()
+    });
+    let run = house.ovl(&["exec", "-v", "-o", &a, "-o", &b, "cat", "/cnt/both/1/f"]).ok();
+    assert_eq!(run.stdout, "b");
+    for file in ["f", "g"] {
+        assert!(run.stderr.contains(&format!("/cnt/both/1/{file} of {a} is hidden by {b}\n")), "{}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("hidden").count(), 2, "{}", run.stderr);
+    assert_eq!(house.ovl(&["exec", "-o", &a, "-o", &b, "true"]).ok().stderr, "");
+}
+
+#[test]
+fn a_parent_that_ignores_its_children_is_no_obstacle() {
+    let house = House::new();
+    let image = house.foreign("a.sqf", &[("cnt/a/1/f", "x")]).display().to_string();
+    let line =
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])";
+    for flags in [&["--network", "host"][..], &["--network", "none"]] {
+        let mut command = house.command("python3");
+        command.args(["-c", line]).arg(program()).args(["exec", "-o", &image]).args(flags).args(["sh", "-c", "exit 3"]);
+        crate::support::house::finish(command).code(3);
+    }
+}
+
+#[test]
+fn a_top_directory_may_hold_very_many_names() {
+    let house = House::new();
+    let names: Vec<String> = (0..6000).map(|number| format!("sample_{number}_R1.fastq")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let image = house.foreign("many.sqf", &files).display().to_string();
+    let run = house.ovl(&["exec", "-o", &image, "sh", "-c", "ls / | grep -c sample_"]).ok();
+    assert_eq!(run.stdout, "6000\n");
+}
+
+#[test]
+fn a_system_as_overlay_leaves_the_host_its_own() {
+    let house = House::new();
+    let files = [("dev/odd", "x"), ("tmp/odd", "x"), ("home/odd", "x"), ("proc/odd", "x"), ("cnt/a/1/f", "a")];
+    let image = house.foreign("system.sqf", &files).display().to_string();
+    let line = "test -c /dev/null && ! ls /dev/odd /tmp/odd /home/odd /proc/odd 2>/dev/null && cat /cnt/a/1/f && pwd";
+    let run = house.ovl(&["exec", "-o", &image, "sh", "-c", line]).ok();
+    assert_eq!(run.stdout, format!("a{}\n", house.path("work").display()));
+}

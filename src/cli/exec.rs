@@ -105,11 +105,31 @@ pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: 
         env: environ::environment(&env::all(), with.cleanenv, &layer_env, &set),
         argv,
     };
+    if context.ui.verbosity > 0 {
+        tell_hidden(&invocation, context)?;
+    }
     let say = |line: &str| context.ui.say(&format!("note: {line}"));
     match runtime::run(choice, &invocation, &context.config.state_dir(), &say) {
         Err(error) => Err(error.into()),
         Ok(never) => match never {},
     }
+}
+
+/// Hidden files that are named.
+const NAMED: usize = 20;
+
+/// Tells what the overlays hide of each other.
+fn tell_hidden(invocation: &Invocation, context: &Context) -> Result<(), Failure> {
+    let (hidden, total) = runtime::hidden(&invocation.layers, NAMED)?;
+    for one in &hidden {
+        let (path, of, by) = (one.path.display(), one.of.display(), one.by.display());
+        context.ui.say(&format!("{path} of {of} is hidden by {by}"));
+    }
+    let more = total.saturating_sub(hidden.len() as u64);
+    if more > 0 {
+        context.ui.say(&format!("and {more} more files are hidden by later overlays"));
+    }
+    Ok(())
 }
 
 /// Refuses flags for Apptainer where something else may run the command, or that are none.

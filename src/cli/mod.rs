@@ -80,6 +80,7 @@ fn verbosity(common: &Common) -> i8 {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    signal::hear_of_children();
     complete::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

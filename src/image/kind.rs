@@ -30,6 +30,7 @@ pub fn of(file: &File) -> Result<Kind> {
             Ok(0) => break,
             Ok(count) => got += count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => return Ok(Kind::Other),
             Err(error) => return Err(ImageError::io("read", "the beginning of the image")(error)),
         }
     }

@@ -147,7 +147,8 @@ pub fn reap(main: Pid) -> Option<Ended> {
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => return Some(Ended::Signal(signal as i32)),
             Ok(WaitStatus::StillAlive) => return None,
             Err(Errno::EINTR) | Ok(_) => {}
-            Err(_) => return Some(Ended::Code(0)),
+            // Nobody is left, and its end was not seen.
+            Err(_) => return Some(Ended::Code(1)),
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
@@ -13,8 +14,12 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 
-/// Longest message in bytes.
-pub const LONGEST: usize = 128 << 10;
+/// Longest message in bytes that travels as it is; a longer one travels in a memory file.
+const LONGEST: usize = 32 << 10;
+/// Stands for a message in a memory file, the last of the descriptors that come with it. No other message begins so.
+const IN_FILE: &[u8] = b"\0in a file";
+/// Longest message at all: nobody who is not broken has that much to say.
+const MOST: u64 = 64 << 20;
 /// Most descriptors with one message.
 pub const MOST_FILES: usize = 2;
 
@@ -25,6 +30,14 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message, with descriptors (at most [`MOST_FILES`]). A peer that is gone is an error, never a signal.
 pub fn send(socket: &OwnedFd, message: &[u8], files: &[&File]) -> io::Result<()> {
+    if message.len() > LONGEST {
+        let file = memory_file(message)?;
+        return send_short(socket, IN_FILE, &[files, &[&file]].concat());
+    }
+    send_short(socket, message, files)
+}
+
+fn send_short(socket: &OwnedFd, message: &[u8], files: &[&File]) -> io::Result<()> {
     let data = [IoSlice::new(message)];
     let fds: Vec<RawFd> = files.iter().map(|file| file.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
@@ -39,13 +52,31 @@ pub fn send(socket: &OwnedFd, message: &[u8], files: &[&File]) -> io::Result<()>
 
 /// Receives one message and the descriptors that came with it; an empty message means that the peer is gone.
 pub fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<File>)> {
+    let (message, mut files) = receive_short(socket)?;
+    if message != IN_FILE {
+        return Ok((message, files));
+    }
+    let file = files.pop().ok_or_else(|| io::Error::other("a message without its file"))?;
+    let length = file.metadata()?.len();
+    if length > MOST {
+        return Err(io::Error::other(format!("a message of {length} bytes")));
+    }
+    let mut message = vec![0; length as usize];
+    file.read_exact_at(&mut message, 0)?;
+    Ok((message, files))
+}
+
+fn receive_short(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<File>)> {
     let mut buffer = vec![0; LONGEST];
-    let mut control = nix::cmsg_space!([RawFd; MOST_FILES]);
+    let mut control = nix::cmsg_space!([RawFd; MOST_FILES + 1]);
     let (length, files) = loop {
         let mut data = [IoSliceMut::new(&mut buffer)];
         match recvmsg::<()>(socket.as_raw_fd(), &mut data, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC) {
             Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
+            Ok(message) if message.flags.contains(MsgFlags::MSG_TRUNC) => {
+                return Err(io::Error::other("a message was cut short"));
+            }
             Ok(message) => {
                 let mut files = Vec::new();
                 for part in message.cmsgs()? {
@@ -121,6 +152,8 @@ mod tests {
         file.rewind().unwrap();
         send(&here, b"look", &[&file]).unwrap();
         send(&here, b"again", &[]).unwrap();
+        let long: Vec<u8> = (0..300_000u32).map(|number| number as u8).collect();
+        send(&here, &long, &[&file]).unwrap();
         drop(here);
         let (message, mut passed) = receive(&there).unwrap();
         let mut text = String::new();
@@ -128,6 +161,8 @@ mod tests {
         assert_eq!((message.as_slice(), text.as_str()), (&b"look"[..], "content"));
         let (message, passed) = receive(&there).unwrap();
         assert!(message == b"again" && passed.is_empty());
+        let (message, passed) = receive(&there).unwrap();
+        assert!(message == long && passed.len() == 1, "{} bytes, {passed:?}", message.len());
         assert!(receive(&there).unwrap().0.is_empty(), "a peer that is gone says nothing");
     }
 

@@ -54,3 +54,11 @@ pub fn die_on_closed_pipe() {
     // SAFETY: restores the default disposition; no handler runs.
     let _ = unsafe { sigaction(Signal::SIGPIPE, &action) };
 }
+
+/// The ends of children are told again: whoever started this process may have had SIGCHLD ignored (some services do,
+/// and it is inherited), and then nobody could be waited for.
+pub fn hear_of_children() {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: restores the default disposition; no handler runs.
+    let _ = unsafe { sigaction(Signal::SIGCHLD, &action) };
+}

@@ -96,10 +96,19 @@ fn map_own((uid, gid): (u32, u32), seen: (u32, u32)) -> Result<(), Refusal> {
 }
 
 /// Moves this single-threaded process into the user and the mount namespace that these files (of `/proc/PID/ns`) stand
-/// for. Only whoever made the user namespace may do that. The working directory is the root afterwards.
+/// for. Only whoever made the user namespace may do that. The working directory is the root afterwards. False: it may
+/// not, and nothing has happened.
+pub fn try_join(user: &fs::File, mounts: &fs::File) -> Result<bool, Refusal> {
+    if setns(user, CloneFlags::CLONE_NEWUSER).is_err() {
+        return Ok(false);
+    }
+    join_mounts(mounts).map(|()| true)
+}
+
+/// [`try_join`] where nothing else will do.
 pub fn join(user: &fs::File, mounts: &fs::File) -> Result<(), Refusal> {
     setns(user, CloneFlags::CLONE_NEWUSER).map_err(Refusal::new("join the user namespace of a running session"))?;
-    setns(mounts, CloneFlags::CLONE_NEWNS).map_err(Refusal::new("join the mount namespace of a running session"))
+    join_mounts(mounts)
 }
 
 /// Gives this process a copy of its mount namespace; the working directory stays the same place in the copy.

@@ -19,6 +19,7 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use files::Tell;
+pub use open::{Hidden, hidden};
 pub use probe::{Capabilities, Finding, probe};
 pub use sandbox::{command_for, sandbox_main};
 pub(super) use server::Server;
@@ -130,6 +131,10 @@ fn confine(invocation: &Invocation) -> Result<()> {
 
 /// Directories of the host that every root gets, unless it is the host's own.
 const HOST_PLACES: [&str; 4] = ["/proc", "/sys", "/dev", "/tmp"];
+
+/// Names at the top that stay the host's, where it is the base, whatever overlays have: what programs write there is not
+/// for them, and a system in an overlay has its own.
+pub(super) const HOSTS_OWN: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "home"];
 
 fn is_host(base: &Path) -> bool {
     base == Path::new("/")

@@ -1,8 +1,9 @@
 //! Opening what an invocation names: every image becomes a layer, marked as used; what will be mounted in the merged tree
 //! gets its mount points from one more layer below all others.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +56,38 @@ pub fn all(invocation: &Invocation) -> Result<Tree> {
     let mut layers = tree.into_layers();
     layers.insert(0, Box::new(points));
     Tree::new(layers).map_err(failed)
+}
+
+/// A file of an overlay that nobody can see.
+pub struct Hidden {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The overlay whose file it is.
+    pub of: PathBuf,
+    /// The later overlay that has something else there.
+    pub by: PathBuf,
+}
+
+/// What these overlays, lowest first, hide of each other, whatever lies below them: at most `most`, and how many there
+/// are in all.
+pub fn hidden(paths: &[PathBuf], most: usize) -> Result<(Vec<Hidden>, u64)> {
+    let caches = Caches::new(DATA_CACHE);
+    let mut layers = Layers::new();
+    let mut of: Vec<&PathBuf> = Vec::new();
+    for path in paths {
+        layers.extend(one(path, &caches)?);
+        of.resize(layers.len(), path);
+    }
+    let (Some(first), true) = (paths.first(), layers.len() > 1) else { return Ok((Vec::new(), 0)) };
+    let failed = |source: ImageError| RuntimeError::Image { path: first.clone(), source };
+    let found = Tree::new(layers).and_then(|tree| tree.clashes(most)).map_err(failed)?;
+    let owner = |layer: u16| of.get(usize::from(layer)).map(|path| path.to_path_buf()).unwrap_or_default();
+    let hidden = found.first.into_iter().map(|clash| Hidden {
+        path: PathBuf::from(OsString::from_vec(clash.path)),
+        of: owner(clash.hidden),
+        by: owner(clash.seen),
+    });
+    Ok((hidden.collect(), found.total))
 }
 
 /// What an image comes to, lowest first; more than one only of a SIF file.

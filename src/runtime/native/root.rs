@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::files::{Files, Host, Tell};
 use super::points::Points;
 use super::server::Server;
-use super::{HOST_PLACES, is_host, skipped, trouble};
+use super::{HOST_PLACES, HOSTS_OWN, is_host, skipped, trouble};
 use crate::exec::{Base, Invocation, Mount};
 use crate::runtime::error::{Result, RuntimeError};
 use crate::runtime::writable::Place;
@@ -230,7 +230,9 @@ fn add_tree(base: &Dir, files: &mut Files, host: &Host, bound: &mut Vec<PathBuf>
     for (name, what) in names {
         let target = Path::new("/").join(&name);
         let from = tree.join(&name);
-        if base.skip.iter().any(|skip| target == Path::new(skip)) {
+        // Over the host, what programs write to stays the host's.
+        let hosts = base.tolerant && HOSTS_OWN.iter().any(|own| name == *own);
+        if hosts || base.skip.iter().any(|skip| target == Path::new(skip)) {
             continue;
         }
         let lower = in_base.iter().find(|(other, _)| *other == name).map(|(_, what)| *what);

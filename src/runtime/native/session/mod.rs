@@ -46,8 +46,11 @@ pub fn enter(key: &str) -> Result<Entry> {
                     && word == ENTER
                     && let [user, mounts] = files.as_slice()
                 {
-                    userns::join(user, mounts)?;
-                    return Ok(Entry::Joined);
+                    match userns::try_join(user, mounts)? {
+                        true => return Ok(Entry::Joined),
+                        // A container may allow new namespaces and refuse to enter others.
+                        false => break,
+                    }
                 }
                 // The session has just ended, or its founder has failed.
             }
