@@ -9,7 +9,6 @@ pub mod dirfd;
 pub mod env;
 pub mod fork;
 pub mod fs;
-pub mod fuse;
 pub mod host;
 pub mod lend;
 pub mod lock;

@@ -143,23 +143,6 @@ pub struct Reply {
 /// How long the kernel may believe an answer: the tree never changes.
 const VALID: u64 = 24 * 60 * 60;
 
-/// What precedes bytes that the kernel is given unasked (`fuse_out_header`, `fuse_notify_store_out`).
-pub fn store(node: u64, offset: u64, length: u32) -> [u8; OUT_HEADER + 24] {
-    const NOTIFY_STORE: u32 = 4;
-    let mut bytes = [0; OUT_HEADER + 24];
-    let mut put = |at: usize, number: &[u8]| {
-        if let Some(place) = bytes.get_mut(at..at + number.len()) {
-            place.copy_from_slice(number);
-        }
-    };
-    put(0, &((OUT_HEADER + 24) as u32).saturating_add(length).to_ne_bytes());
-    put(4, &NOTIFY_STORE.to_ne_bytes());
-    put(16, &node.to_ne_bytes());
-    put(24, &offset.to_ne_bytes());
-    put(32, &length.to_ne_bytes());
-    bytes
-}
-
 impl Reply {
     /// Empties it.
     pub fn start(&mut self) {

@@ -22,7 +22,7 @@ const MOST: usize = 1 << 20;
 
 /// The answering side of a mounted tree.
 pub struct Answers {
-    tree: Tree,
+    pub(super) tree: Tree,
     /// Owner shown for everything: ids other than the caller's mean nothing in its user namespace.
     owner: (u32, u32),
     xattrs: bool,
@@ -57,19 +57,21 @@ impl Answers {
         matches!(request.opcode, op::READ | op::READDIR | op::READDIRPLUS)
     }
 
-    /// The tree that is served.
-    pub(super) fn tree(&self) -> &Tree {
-        &self.tree
+    /// Thinks about what follows a request, once it is answered. True asks the caller for a thread that does
+    /// [`Answers::look_ahead`].
+    pub fn afterwards(&self, request: &Request) -> bool {
+        request.opcode == op::READ && request.fields().u64(8) == Some(0) && self.ahead.note(request.node)
     }
 
-    /// Thinks about what follows a request, once it is answered with `length` bytes. True: see `Ahead::note`.
-    pub fn afterwards(&self, request: &Request, length: usize) -> bool {
-        if request.opcode != op::READ {
-            return false;
-        }
-        let fields = request.fields();
-        let (Some(offset), Some(size)) = (fields.u64(8), fields.u32(16)) else { return false };
-        self.ahead.note(&self.tree, request.node, offset, u64::from(size), length as u64)
+    /// Unpacks what will be asked for, until there is nothing more to be asked.
+    pub fn look_ahead(&self) {
+        self.ahead.prepare(&self.tree);
+    }
+
+    /// Prepares all that waits for it, in this thread.
+    #[cfg(test)]
+    pub(super) fn prepare_all(&self) {
+        self.ahead.prepare_all(&self.tree);
     }
 
     /// Puts the answer to a request into `reply`.

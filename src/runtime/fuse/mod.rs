@@ -12,14 +12,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::thread;
 
 use abi::{Reply, Request};
 pub use answer::Answers;
 use answer::Verdict;
-
-use crate::sys::fuse;
 
 /// Room for one request; the kernel wants 8 KiB at least when nothing is written.
 const REQUEST: usize = 16 << 10;
@@ -27,14 +24,10 @@ const EIO: i32 = 5;
 
 /// Room for one thread's calls.
 const STACK: usize = 512 << 10;
-/// What waits to be handed to the kernel, each at most a block or half a MiB of small files.
-const BATCHES: usize = 16;
 
-/// Serves until the file system is unmounted, with at most `most_threads` threads. With a second open device, made in the
-/// same user namespace, what will be asked for is put into the kernel's cache beforehand.
-pub fn serve(device: &File, second: Option<&File>, answers: &Answers, most_threads: usize) {
-    let crew =
-        Crew { device, second, answers, idle: AtomicUsize::new(0), total: AtomicUsize::new(1), most: most_threads };
+/// Serves until the file system is unmounted, with at most `most_threads` threads, and one that looks ahead.
+pub fn serve(device: &File, answers: &Answers, most_threads: usize) {
+    let crew = Crew { device, answers, idle: AtomicUsize::new(0), total: AtomicUsize::new(1), most: most_threads };
     thread::scope(|scope| {
         crew.work(scope);
         answers.ahead.close();
@@ -43,7 +36,6 @@ pub fn serve(device: &File, second: Option<&File>, answers: &Answers, most_threa
 
 struct Crew<'a> {
     device: &'a File,
-    second: Option<&'a File>,
     answers: &'a Answers,
     /// Threads waiting for a request.
     idle: AtomicUsize,
@@ -77,9 +69,8 @@ impl Crew<'_> {
             match answer.unwrap_or(Verdict::Send(EIO)) {
                 // ENOENT: whoever asked is gone. ENODEV shows itself at the next read.
                 Verdict::Send(error) => {
-                    let length = if error == 0 { reply.body_len() } else { 0 };
                     let _ = (&mut &*self.device).write(reply.finish(request.unique, error));
-                    if self.answers.afterwards(&request, length) {
+                    if error == 0 && self.answers.afterwards(&request) {
                         self.look_ahead(scope);
                     }
                 }
@@ -89,28 +80,13 @@ impl Crew<'_> {
         }
     }
 
-    /// Starts the threads that prepare what will be asked for; where that is impossible, nobody prepares anything.
+    /// Starts the thread that prepares what will be asked for; where that is impossible, nobody does.
     fn look_ahead<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>) {
-        if self.start_looking_ahead(scope).is_none() {
-            self.answers.ahead.close();
+        let answers = self.answers;
+        let started = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || answers.look_ahead());
+        if started.is_err() {
+            answers.ahead.close();
         }
-    }
-
-    fn start_looking_ahead<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>) -> Option<()> {
-        let (answers, second) = (self.answers, self.second?);
-        fuse::join_device(self.device, second).ok()?;
-        let (send, receive) = mpsc::sync_channel(BATCHES);
-        let thread = || thread::Builder::new().stack_size(STACK);
-        let hand_over = move || {
-            // From here on this thread's descriptors are its own.
-            if let Ok(own) = fuse::alone_with(second) {
-                answers.ahead.hand_over(&own, &receive);
-            }
-        };
-        thread().spawn_scoped(scope, hand_over).ok()?;
-        answers.ahead.open(send.clone());
-        thread().spawn_scoped(scope, move || answers.ahead.prepare(answers.tree(), &send)).ok()?;
-        Some(())
     }
 
     /// Starts another thread when nobody is waiting for requests.

@@ -1,4 +1,4 @@
-//! Who reads what one after another: files in the order in which they are stored, and single files from piece to piece.
+//! Who reads one file after another, in the order in which they are stored.
 
 use std::collections::VecDeque;
 
@@ -28,8 +28,6 @@ pub struct Expected {
 pub struct Streams {
     list: VecDeque<Stream>,
     count: u64,
-    /// Files of late and where reading them stopped.
-    ends: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -76,13 +74,6 @@ impl Streams {
         }
     }
 
-    /// Preparing was in vain: the reader has to prove anew that it goes on.
-    pub fn in_vain(&mut self, stream: u64) {
-        if let Some(stream) = self.find(stream) {
-            (stream.run, stream.window) = (0, FIRST);
-        }
-    }
-
     /// Where a reader is by now; None when it is forgotten.
     pub fn latest(&mut self, stream: u64) -> Option<u64> {
         self.find(stream).map(|stream| stream.last)
@@ -90,14 +81,6 @@ impl Streams {
 
     fn find(&mut self, number: u64) -> Option<&mut Stream> {
         self.list.iter_mut().find(|stream| stream.number == number)
-    }
-
-    /// Bytes of a file were read; says whether they follow those read before.
-    pub fn piece(&mut self, node: u64, begin: u64, end: u64) -> bool {
-        let known = self.ends.iter().position(|(other, _)| *other == node).and_then(|place| self.ends.remove(place));
-        self.ends.push_front((node, end));
-        self.ends.truncate(2 * STREAMS);
-        known.is_some_and(|(_, before)| before == begin)
     }
 }
 
@@ -144,24 +127,5 @@ mod tests {
         let far = 1 << 50;
         let found = (0..3).filter_map(|step| [streams.file(step * 40), streams.file(far + step * 40)].into()).flatten();
         assert_eq!(found.flatten().map(|expected: Expected| expected.after).collect::<Vec<_>>(), [80, far + 80]);
-    }
-
-    #[test]
-    fn what_was_in_vain_has_to_be_earned_again() {
-        let mut streams = Streams::default();
-        let expected = (1..4).find_map(|node| streams.file(node)).unwrap();
-        streams.done(expected.stream, 3, 0);
-        streams.in_vain(expected.stream);
-        assert_eq!((streams.file(4), streams.file(5)), (None, None));
-        assert_eq!(streams.file(6).unwrap().bytes, FIRST);
-    }
-
-    #[test]
-    fn pieces_that_follow_each_other_are_seen() {
-        let mut streams = Streams::default();
-        assert!(!streams.piece(1, 0, 10));
-        assert!(!streams.piece(2, 10, 20));
-        assert!(streams.piece(1, 10, 20));
-        assert!(!streams.piece(1, 10, 20));
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::server::{Device, Server, Word};
+use super::server::{Server, Word};
 use super::{trouble, unpacked};
 use crate::model::units::show_size;
 use crate::runtime::error::{Result, RuntimeError};
@@ -31,7 +31,7 @@ pub struct Host {
 pub struct Files<'a> {
     server: Server,
     /// The FUSE device, or why there is none.
-    device: Result<Device>,
+    device: Result<File>,
     unpacked: bool,
     tell: Tell<'a>,
 }
@@ -59,7 +59,7 @@ impl<'a> Files<'a> {
     /// Changes the working directory.
     pub fn mount<T>(&mut self, host: &Host, place: impl Fn(&str, MountAt) -> Result<T>) -> Result<T> {
         let why = match std::mem::replace(&mut self.device, Err(RuntimeError::Impossible("mounted already".into()))) {
-            Ok(device) => match place(".ovl-layers", &|at| mount::fuse(&device.first, at).map_err(trouble::fuse)) {
+            Ok(device) => match place(".ovl-layers", &|at| mount::fuse(&device, at).map_err(trouble::fuse)) {
                 Ok(placed) => return self.server.serve(device).map(|()| placed),
                 Err(error) => error,
             },

@@ -25,14 +25,6 @@ use crate::sys::{cpus, env, fork, fs, pass};
 /// Threads that answer requests: one for each processor, within these.
 const THREADS: std::ops::RangeInclusive<usize> = 2..=16;
 
-/// The FUSE device.
-pub struct Device {
-    /// What is mounted.
-    pub first: File,
-    /// Another door to it, for what the kernel is given unasked.
-    second: Option<File>,
-}
-
 /// The other end of a server.
 pub struct Server {
     socket: OwnedFd,
@@ -124,16 +116,14 @@ impl Server {
     }
 
     /// Opens the device; it belongs to the user namespace in which it was opened.
-    pub fn device() -> Result<Device> {
-        let open = || fs::open_rw(Path::new("/dev/fuse"));
-        Ok(Device { first: open().map_err(trouble::device)?, second: open().ok() })
+    pub fn device() -> Result<File> {
+        fs::open_rw(Path::new("/dev/fuse")).map_err(trouble::device)
     }
 
     /// Lets the server answer for what was mounted with the device. It has to be given away before the tree is
     /// touched: should the server die, a copy left here would make the kernel wait for an answer for ever.
-    pub fn serve(&self, device: Device) -> Result<()> {
-        let files: Vec<&File> = std::iter::once(&device.first).chain(&device.second).collect();
-        pass::send(&self.socket, b"serve", &files)
+    pub fn serve(&self, device: File) -> Result<()> {
+        pass::send(&self.socket, b"serve", &[&device])
             .map_err(|error| Refusal::new("hand the file system to its server")(error).into())
     }
 }
@@ -167,7 +157,7 @@ fn run(socket: &Arc<OwnedFd>, door: Option<Door>, invocation: &Invocation) {
             let Some(device) = files.first() else { return };
             let_in(socket, door);
             let threads = cpus::usable().clamp(*THREADS.start(), *THREADS.end());
-            serve(device, files.get(1), &Answers::new(tree, super::seen_as(invocation)), threads);
+            serve(device, &Answers::new(tree, super::seen_as(invocation)), threads);
         }
         Err(_) => {}
     }

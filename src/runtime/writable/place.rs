@@ -117,7 +117,7 @@ pub fn join(socket: &OwnedFd, invocation: &Invocation, server: Option<&Server>) 
     if let Some(server) = server {
         tree = server.ready()?;
         let device = Server::device()?;
-        mount::fuse(&device.first, &stage.join(TREE)).map_err(native::no_fuse)?;
+        mount::fuse(&device, &stage.join(TREE)).map_err(native::no_fuse)?;
         server.serve(device)?;
         lower.push(TREE.to_owned());
     }
