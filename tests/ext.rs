@@ -222,7 +222,7 @@ fn an_unclean_image_is_refused_with_the_command_that_mends_it() {
         return;
     }
     let said = ExtImage::open(File::open(&image).unwrap(), 0).unwrap_err();
-    assert!(matches!(&said, ImageError::Unsupported(text) if text.contains("e2fsck -fy IMAGE")), "{said}");
+    assert!(matches!(&said, ImageError::Unsupported(text) if text.contains("ovl overlay check IMAGE")), "{said}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod ext;
 mod sif;
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -26,7 +27,12 @@ pub fn locate(text: &str, context: &Context) -> Result<PathBuf, Failure> {
     let is_path = text.starts_with(['/', '.']) || matches!(ending, Some("sqf" | "squashfs" | "sqfs" | "sif" | "img"));
     if is_path {
         let path = env::current_dir().join(text.strip_prefix("./").unwrap_or(text));
-        fs::metadata(&path).map_err(|error| Failure::usage(error.to_string()))?;
+        let meta = fs::metadata(&path).map_err(|error| Failure::usage(error.to_string()))?;
+        let kind = meta.file_type();
+        // Opening a pipe would wait for somebody to write to it.
+        if kind.is_fifo() || kind.is_socket() || kind.is_char_device() {
+            return Err(Failure::usage(format!("{}: it is no regular file", path.display())));
+        }
         return Ok(path);
     }
     if let Ok(name) = text.parse::<Name>()

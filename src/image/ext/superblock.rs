@@ -67,8 +67,8 @@ impl Superblock {
         let state = le16(raw, 0x3a)?;
         if incompat & RECOVER != 0 || state & 2 != 0 || (state & 1 == 0 && !shared) {
             return Err(ImageError::Unsupported(
-                "the ext image was not unmounted cleanly, its journal or its checks are pending; \
-                 mend it with: e2fsck -fy IMAGE"
+                "the ext image is being written to, or was not unmounted cleanly; once nobody uses it, mend it with: \
+                 ovl overlay check IMAGE"
                     .into(),
             ));
         }

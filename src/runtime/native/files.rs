@@ -45,6 +45,11 @@ impl<'a> Files<'a> {
         Files { server, device, unpacked: false, tell }
     }
 
+    /// Tells the user something before the command starts.
+    pub fn tell(&self, text: &str) {
+        (self.tell)(text);
+    }
+
     /// The server.
     pub fn into_server(self) -> Server {
         self.server

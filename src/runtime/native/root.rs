@@ -236,6 +236,14 @@ fn add_tree(base: &Dir, files: &mut Files, host: &Host, bound: &mut Vec<PathBuf>
             continue;
         }
         let lower = in_base.iter().find(|(other, _)| *other == name).map(|(_, what)| *what);
+        // A link of the host's such as /bin or /lib64: without it nothing of the host's could be run.
+        if base.tolerant && what == What::Dir && lower == Some(What::Link) {
+            let name = name.display();
+            files.tell(&format!(
+                "/{name} of the overlays is not seen: on this host it is a link; ovl exec --base has it"
+            ));
+            continue;
+        }
         if what == What::Dir && lower == Some(What::Dir) {
             fs::create_dirs(&target)?;
             mount::overlay(&[&from, &Path::new(".").join(&name)], &target)
