@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -11,6 +12,7 @@ use super::failure::{Failure, Outcome, code};
 use super::{Context, Flag};
 use crate::build::work::scratch;
 use crate::image::ImageError;
+use crate::image::source::dir::Skip;
 use crate::image::source::open::{self, Found, Way};
 use crate::image::source::{AnySource, Entry, Graft, Kind, Source};
 use crate::image::squashfs::read::Image;
@@ -49,7 +51,10 @@ pub fn run(args: &Pack, context: &Context) -> Outcome {
     }
     let meter = Meter::new(context.ui, &context.config.progress(), &format!("reading {}", args.source.display()));
     let watch = Watching(&meter);
-    let way = Way { scratch: &scratch(&context.config), watch: &watch };
+    let skip = Arc::new(Skip::default());
+    let way = Way { scratch: &scratch(&context.config), watch: &watch, skip: skip.clone() };
+    // The target may lie in the directory that is packed, and so may what it is written as until it is finished.
+    skip.add(&target);
     // Held until the image is written.
     let (found, _lock) = open_source(&args.source, &way, context)?;
     found.notes.iter().for_each(|note| context.ui.warn(&format!("{}: {note}", args.source.display())));
@@ -62,6 +67,7 @@ pub fn run(args: &Pack, context: &Context) -> Outcome {
     let options = options(args, context);
     sweep::unfinished(&target, context.config.lease());
     let image = NewImage::create(&target)?;
+    skip.add(image.path());
     let _ = lock::try_lock(image.file(), lock::Kind::Write);
     meter.turn_to(&format!("packing {}", args.source.display()));
     let report = pack(&source, image.file(), &options, &watch).map_err(|error| of_packing(args, &target, error))?;

@@ -2,6 +2,7 @@
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::args::Unpack;
@@ -11,6 +12,7 @@ use super::{Context, Flag};
 use crate::build::work::scratch;
 use crate::image::ImageError;
 use crate::image::ext::{ExtImage, ExtSource, make};
+use crate::image::source::dir::Skip;
 use crate::image::source::extract::{self, Options, Report};
 use crate::image::source::open::Way;
 use crate::image::source::tar::write;
@@ -54,7 +56,9 @@ pub fn run(args: &Unpack, context: &Context) -> Outcome {
     let meter = Meter::new(context.ui, &context.config.progress(), &format!("reading {}", args.source.display()));
     let watch = Watching(&meter);
     let scratch = scratch(&context.config);
-    let (found, _lock) = open_source(&args.source, &Way { scratch: &scratch, watch: &watch }, context)?;
+    let skip = Arc::new(Skip::default());
+    let way = Way { scratch: &scratch, watch: &watch, skip: skip.clone() };
+    let (found, _lock) = open_source(&args.source, &way, context)?;
     found.notes.iter().for_each(|note| context.ui.warn(&format!("{}: {note}", args.source.display())));
     meter.turn_to(&format!("unpacking {}", args.source.display()));
     let bad = |error| failed(&args.source, error);
@@ -65,9 +69,9 @@ pub fn run(args: &Unpack, context: &Context) -> Outcome {
         return Ok(0);
     } else {
         match &output {
-            Output::Dir(dir) => directory(args, &found.source, dir, &watch, context)?,
-            Output::Img(target) => image(args, &found.source, target, &scratch, &watch, context)?,
-            Output::Tar(target) => archive(args, &found.source, target, &watch, context)?,
+            Output::Dir(dir) => directory(args, &found.source, dir, &skip, &watch, context)?,
+            Output::Img(target) => image(args, &found.source, target, &skip, &scratch, &watch, context)?,
+            Output::Tar(target) => archive(args, &found.source, target, &skip, &watch, context)?,
             Output::Stdout => {
                 let done = write::write(&found.source, std::io::stdout().lock(), &watch);
                 done.map(show_size).map_err(|error| of_writing(args, "standard output", error))?
@@ -129,6 +133,7 @@ fn directory(
     args: &Unpack,
     source: &AnySource,
     dir: &Path,
+    skip: &Skip,
     watch: &Watching,
     context: &Context,
 ) -> Result<String, Failure> {
@@ -145,6 +150,7 @@ fn directory(
                 .hint("write into it all the same, replacing files of the same names, with --force"));
         }
     };
+    skip.add(dir);
     let options = Options { keep_owner: args.keep_owner, replace: args.force, threads: threads(args) };
     match extract::extract(source, dir, options, watch) {
         Ok(report) => {
@@ -181,7 +187,8 @@ fn archive(
     watch: &Watching,
     context: &Context,
 ) -> Result<String, Failure> {
-    let image = begin(target, args.force, context)?;
+    let image = begin(target, args.force, skip, context)?;
+    skip: &Skip,
     let out = BufWriter::with_capacity(1 << 20, image.file());
     let size =
         write::write(source, out, watch).map_err(|error| of_writing(args, &target.display().to_string(), error))?;
@@ -189,15 +196,17 @@ fn archive(
     Ok(show_size(size))
 }
 
-/// A new file for `target`, after a look whether it may be.
-fn begin(target: &Path, force: bool, context: &Context) -> Result<NewImage, Failure> {
+/// A new file for `target`, after a look whether it may be. Neither is a part of what is read.
+fn begin(target: &Path, force: bool, skip: &Skip, context: &Context) -> Result<NewImage, Failure> {
     pack::may_write(target, force)?;
     sweep::unfinished(target, context.config.lease());
     let image = NewImage::create(target)?;
     let _ = lock::try_lock(image.file(), lock::Kind::Write);
     Ok(image)
 }
+    skip.add(target);
 
+    skip.add(image.path());
 fn finish(image: NewImage, target: &Path, args: &Unpack) -> Result<(), Failure> {
     image.flush()?;
     // The last moment at which an interrupt leaves nothing.
@@ -216,6 +225,7 @@ fn image(
     watch: &Watching,
     context: &Context,
 ) -> Result<String, Failure> {
+    skip: &Skip,
     if process::find("mke2fs").is_none() {
         return Err(Failure::new(code::UNFIT, "an ext3 image needs mke2fs, which is not on PATH")
             .hint("ask for e2fsprogs, or write a directory or an archive"));
@@ -227,12 +237,13 @@ fn image(
         Some(text) => units::parse_size(text).map_err(|why| Failure::usage(format!("--size: {why}")))? >> 20,
         None => make::room_for(blocks.saturating_mul(4096), inodes),
     };
-    let image = begin(target, args.force, context)?;
+    let image = begin(target, args.force, skip, context)?;
     let work = WorkDir::create(scratch, context.config.lease())?;
     let (seed, upper) = (work.make("seed")?, work.make("seed/upper")?);
     work.make("seed/work")?;
     let options = Options { keep_owner: args.keep_owner, replace: false, threads: threads(args) };
     let report = extract::extract(source, &upper, options, watch)
+    skip.add(work.path());
         .map_err(|error| of_writing(args, &format!("the working directory in {}", scratch.display()), error))?;
     let (uid, gid) = host::ids();
     let cmd = make::staging_image(image.path(), mib, inodes, uid, gid).arg("-d").arg(&seed);

@@ -1,12 +1,13 @@
 //! A directory of this machine as a source: read through open directories, symbolic links never followed, holes and
 //! extended attributes kept. A file that changes its size or is replaced while it is read is an error.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +18,30 @@ use nix::sys::stat::FileStat;
 use super::super::error::{ImageError, Result};
 use super::super::squashfs::format::XATTR_PREFIXES;
 use super::{Entry, Kind, Meta, Source};
-use crate::sys::dirfd;
+use crate::sys::{dirfd, fs};
 
 /// Directories kept open for the files in them that are about to be read.
 const OPEN_DIRECTORIES: usize = 64;
+
+/// What is written meanwhile and may lie in the directory that is read: no part of it. Names are told with their inodes,
+/// so that a further name of the same file stays.
+#[derive(Debug, Default)]
+pub struct Skip(Mutex<HashSet<(u64, u64, Vec<u8>)>>);
+
+impl Skip {
+    /// Leaves out what is at this path now, if anything is.
+    pub fn add(&self, path: &Path) {
+        if let (Ok(meta), Some(name)) = (fs::symlink_metadata(path), path.file_name()) {
+            let mut skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            skipped.insert((meta.dev(), meta.ino(), name.as_bytes().to_vec()));
+        }
+    }
+
+    fn has(&self, stat: &FileStat, name: &[u8]) -> bool {
+        let skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !skipped.is_empty() && skipped.contains(&(stat.st_dev, stat.st_ino, name.to_vec()))
+    }
+}
 
 /// A directory and everything below it.
 pub struct DirSource {
@@ -29,6 +50,7 @@ pub struct DirSource {
     shown: String,
     open: Mutex<VecDeque<(u64, Arc<OwnedFd>)>>,
     ids: AtomicU64,
+    skip: Arc<Skip>,
 }
 
 /// How a [`DirSource`] finds an entry again: its name and its directory's node, up to the root.
@@ -56,6 +78,11 @@ impl DirSource {
     /// # Errors
     /// When it is no directory or may not be read.
     pub fn new(path: &Path) -> Result<DirSource> {
+        DirSource::without(path, Arc::default())
+    }
+
+    /// [`DirSource::new`] without what is skipped; that may be told as late as when the walk begins.
+    pub fn without(path: &Path, skip: Arc<Skip>) -> Result<DirSource> {
         let shown = path.display().to_string();
         let fd = dirfd::open_root(path).map_err(ImageError::io("open", format!("directory {shown}")))?;
         Ok(DirSource {
@@ -64,6 +91,7 @@ impl DirSource {
             shown,
             open: Mutex::default(),
             ids: AtomicU64::new(1),
+            skip,
         })
     }
 
@@ -186,6 +214,9 @@ impl Source for DirSource {
                 Ok(stat) => stat,
                 Err(error) => return Err(self.failed("look at", &Arc::new(node))(error)),
             };
+            if self.skip.has(&stat, &node.name) {
+                continue;
+            }
             node.id = self.ids.fetch_add(1, Ordering::Relaxed);
             node.sparse = stat.st_blocks.saturating_mul(512) < stat.st_size;
             let node = Arc::new(node);
@@ -214,5 +245,33 @@ impl Source for DirSource {
         let (dir, name) = self.place(&entry.handle)?;
         dirfd::xattrs(&dir, name, |name| XATTR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
             .map_err(self.failed("read attributes of", &entry.handle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::host;
+
+    #[test]
+    fn what_is_skipped_is_told_by_name_and_inode() {
+        let top = std::env::temp_dir().join(format!("ovl-skip-{}", host::token()));
+        fs::create_dirs(&top.join("sub")).unwrap();
+        fs::write_atomic(&top.join("stays"), b"x", 0o644).unwrap();
+        fs::write_atomic(&top.join("sub/new"), b"x", 0o644).unwrap();
+        fs::hard_link(&top.join("sub/new"), &top.join("second")).unwrap();
+        let skip = Arc::new(Skip::default());
+        let source = DirSource::without(&top, skip.clone()).unwrap();
+        let names = |dir: &Entry<Arc<Node>>| -> Vec<Vec<u8>> {
+            source.list(dir).unwrap().into_iter().map(|entry| entry.name).collect()
+        };
+        skip.add(&top.join("nothing"));
+        skip.add(&top.join("sub/new"));
+        let root = source.root().unwrap();
+        assert_eq!(names(&root), [&b"second"[..], b"stays", b"sub"]);
+        assert!(names(&source.list(&root).unwrap()[2]).is_empty());
+        skip.add(&top.join("sub"));
+        assert_eq!(names(&root), [&b"second"[..], b"stays"]);
+        fs::remove_tree(&top).unwrap();
     }
 }

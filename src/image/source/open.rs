@@ -13,6 +13,7 @@ use super::super::sif::{FileSystem, Object, Sif};
 use super::super::squashfs::read::{Caches, DATA_CACHE, Image};
 use super::super::squashfs::source::SquashSource;
 use super::super::squashfs::write::Watch;
+use super::dir::Skip;
 use super::{AnySource, DirSource, Source, Union, Whiteouts, oci, tar};
 
 /// Something that can be packed.
@@ -31,6 +32,8 @@ pub struct Way<'a> {
     pub scratch: &'a Path,
     /// Who is told, and may stop it.
     pub watch: &'a dyn Watch,
+    /// What is written meanwhile, which is no part of a directory that is read.
+    pub skip: Arc<Skip>,
 }
 
 /// Passes on whether to stop, and keeps amounts to itself: for work within work that tells its own.
@@ -57,7 +60,7 @@ pub fn directory(path: &Path, way: &Way) -> Result<Found> {
     if oci::is_layout(path) {
         return oci::layout(path, way);
     }
-    Ok(plain(DirSource::new(path)?, "a directory"))
+    Ok(plain(DirSource::without(path, way.skip.clone())?, "a directory"))
 }
 
 /// A file of whatever kind.

@@ -38,7 +38,7 @@ fn archive(members: &[Vec<u8>]) -> Vec<u8> {
 
 fn open(bytes: &[u8]) -> Result<TarSource> {
     let scratch = std::env::temp_dir();
-    let way = Way { scratch: &scratch, watch: &() };
+    let way = Way { scratch: &scratch, watch: &(), skip: Arc::default() };
     let place = super::file(memory_file(bytes).unwrap(), &way);
     let stream = super::stream(bytes, &way);
     match (&place, &stream) {
