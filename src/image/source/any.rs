@@ -29,6 +29,7 @@ trait Erased: Sync + Send {
     fn list(&self, dir: &Entry<Ticket>) -> Result<Vec<Entry<Ticket>>>;
     fn read(&self, file: &Entry<Ticket>, offset: u64, buf: &mut [u8]) -> Result<()>;
     fn next_data(&self, file: &Entry<Ticket>, offset: u64) -> Result<Option<Range<u64>>>;
+    fn is_made_up(&self, entry: &Entry<Ticket>) -> Result<bool>;
     fn xattrs(&self, entry: &Entry<Ticket>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 }
 
@@ -62,6 +63,10 @@ where
         Source::next_data(self, &show(file)?, offset)
     }
 
+    fn is_made_up(&self, entry: &Entry<Ticket>) -> Result<bool> {
+        Source::is_made_up(self, &show(entry)?)
+    }
+
     fn xattrs(&self, entry: &Entry<Ticket>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Source::xattrs(self, &show(entry)?)
     }
@@ -84,6 +89,10 @@ impl Source for AnySource {
 
     fn next_data(&self, file: &Entry<Ticket>, offset: u64) -> Result<Option<Range<u64>>> {
         self.0.next_data(file, offset)
+    }
+
+    fn is_made_up(&self, entry: &Entry<Ticket>) -> Result<bool> {
+        self.0.is_made_up(entry)
     }
 
     fn xattrs(&self, entry: &Entry<Ticket>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -42,6 +42,12 @@ pub trait Source: Sync {
         Ok((offset < file.meta.size).then_some(offset..file.meta.size))
     }
 
+    /// Whether this is a directory of which the source says nothing itself: it had to be made up because other entries
+    /// lie in it. Its facts count for less than those of a lower layer.
+    fn is_made_up(&self, _entry: &Entry<Self::Handle>) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Extended attributes as (full name, value), sorted by name. Only `user.`, `trusted.` and `security.` ones.
     fn xattrs(&self, entry: &Entry<Self::Handle>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 }

@@ -1,6 +1,7 @@
-//! Layers above each other as one source: upper ones win, directories are merged, whiteouts hide and are gone.
+//! Layers above each other as one source: upper ones win, directories are merged, whiteouts hide and are gone. What an
+//! upper layer says nothing about (it has files in `tmp` and no `tmp`) keeps the facts of the lower one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::error::{ImageError, Result};
@@ -15,7 +16,44 @@ type Inner = Entry<super::whiteouts::Handle<Ticket>>;
 
 /// Where an entry is: of files one place, of merged directories all, highest layer first.
 #[derive(Clone)]
-pub struct Handle(std::sync::Arc<Vec<(usize, Inner)>>);
+pub struct Handle(std::sync::Arc<Parts>);
+
+/// What the layers have under one name.
+#[derive(Default)]
+struct Parts {
+    all: Vec<(usize, Inner)>,
+    /// A directory whose facts count, when those of the first part are made up.
+    facts: Option<(usize, Inner)>,
+    /// Lower layers add nothing.
+    closed: bool,
+    /// The facts are known, or it is known that no lower layer has any.
+    settled: bool,
+}
+
+impl Parts {
+    /// Adds what the next lower layer has. `opaque`: a directory that hides what is below it.
+    fn add(&mut self, number: usize, found: Inner, opaque: bool, made_up: bool) {
+        let dir = found.kind == Kind::Dir;
+        if !self.settled {
+            // Only a directory of which nothing is said lets lower ones speak.
+            self.settled = !(dir && made_up);
+            if dir && !made_up && !self.all.is_empty() {
+                self.facts = Some((number, found.clone()));
+            }
+        }
+        if !self.closed {
+            self.closed = !dir || opaque;
+            if !is_whiteout(&found) && (self.all.is_empty() || dir) {
+                self.all.push((number, found));
+            }
+        }
+    }
+
+    fn facts(&self) -> Result<&(usize, Inner)> {
+        let facts = self.facts.as_ref().or(self.all.first());
+        facts.ok_or_else(|| ImageError::corrupt("an entry of no layer"))
+    }
+}
 
 impl Union {
     /// Unites them; whiteouts of both kinds count.
@@ -34,13 +72,13 @@ impl Union {
     }
 
     fn top<'a>(&self, entry: &'a Entry<Handle>) -> Result<(&Whiteouts<AnySource>, &'a Inner)> {
-        let (number, inner) = entry.handle.0.first().ok_or_else(|| ImageError::corrupt("an entry of no layer"))?;
+        let (number, inner) = entry.handle.0.all.first().ok_or_else(|| ImageError::corrupt("an entry of no layer"))?;
         Ok((self.layer(*number)?, inner))
     }
 }
 
-fn entry(name: Vec<u8>, parts: Vec<(usize, Inner)>) -> Result<Entry<Handle>> {
-    let (number, top) = parts.first().ok_or_else(|| ImageError::corrupt("an entry of no layer"))?;
+fn entry(name: Vec<u8>, parts: Parts) -> Result<Entry<Handle>> {
+    let (number, top) = parts.facts()?;
     let (kind, mut meta) = (top.kind.clone(), top.meta);
     // Layers number their inodes independently; device numbers have 32 bits.
     meta.inode.0 = (meta.inode.0 & 0xFFFF_FFFF) | ((*number as u64 + 1) << 32);
@@ -51,41 +89,32 @@ impl Source for Union {
     type Handle = Handle;
 
     fn root(&self) -> Result<Entry<Handle>> {
-        let mut parts = Vec::new();
+        let mut parts = Parts::default();
         for (number, layer) in self.0.iter().enumerate().rev() {
-            parts.push((number, layer.root()?));
-            if is_opaque(&layer.xattrs(&layer.root()?)?) {
-                break;
-            }
+            let root = layer.root()?;
+            let (opaque, made_up) = (is_opaque(&layer.xattrs(&root)?), layer.is_made_up(&root)?);
+            parts.add(number, root, opaque, made_up);
         }
         entry(Vec::new(), parts)
     }
 
     fn list(&self, dir: &Entry<Handle>) -> Result<Vec<Entry<Handle>>> {
-        let mut names: BTreeMap<Vec<u8>, Vec<(usize, Inner)>> = BTreeMap::new();
-        // Names to which lower layers add nothing.
-        let mut closed: HashSet<Vec<u8>> = HashSet::new();
-        for (number, inner) in dir.handle.0.iter() {
+        let mut names: BTreeMap<Vec<u8>, Parts> = BTreeMap::new();
+        for (number, inner) in dir.handle.0.all.iter() {
             let layer = self.layer(*number)?;
             for found in layer.list(inner)? {
-                let name = found.name.clone();
-                if closed.contains(&name) {
+                let parts = names.entry(found.name.clone()).or_default();
+                if parts.closed && parts.settled {
                     continue;
                 }
-                let whole = found.kind != Kind::Dir || is_opaque(&layer.xattrs(&found)?);
-                if whole {
-                    closed.insert(name.clone());
-                }
-                if is_whiteout(&found) {
-                    continue;
-                }
-                let parts = names.entry(name).or_default();
-                if parts.is_empty() || found.kind == Kind::Dir {
-                    parts.push((*number, found));
-                }
+                let is_dir = found.kind == Kind::Dir;
+                let opaque = is_dir && !parts.closed && is_opaque(&layer.xattrs(&found)?);
+                let made_up = is_dir && !parts.settled && layer.is_made_up(&found)?;
+                parts.add(*number, found, opaque, made_up);
             }
         }
-        names.into_iter().map(|(name, parts)| entry(name, parts)).collect()
+        let there = names.into_iter().filter(|(_, parts)| !parts.all.is_empty());
+        there.map(|(name, parts)| entry(name, parts)).collect()
     }
 
     fn read(&self, file: &Entry<Handle>, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -99,8 +128,8 @@ impl Source for Union {
     }
 
     fn xattrs(&self, entry: &Entry<Handle>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let (layer, inner) = self.top(entry)?;
-        let mut xattrs = layer.xattrs(inner)?;
+        let (number, inner) = entry.handle.0.facts()?;
+        let mut xattrs = self.layer(*number)?.xattrs(inner)?;
         xattrs.retain(|(name, _)| !is_mark(name));
         Ok(xattrs)
     }

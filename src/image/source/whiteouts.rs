@@ -116,6 +116,10 @@ impl<S: Source> Source for Whiteouts<S> {
         self.0.next_data(&Self::inner(file), offset)
     }
 
+    fn is_made_up(&self, entry: &Entry<Self::Handle>) -> Result<bool> {
+        self.0.is_made_up(&Self::inner(entry))
+    }
+
     fn xattrs(&self, entry: &Entry<Self::Handle>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         if is_whiteout(entry) {
             return Ok(Vec::new());

@@ -136,5 +136,5 @@ fn member(header: Header, block: &[u8; BLOCK], ahead: Ahead, input: &mut Input, 
         links: 1,
         inode: (0, 0),
     };
-    tree.insert(&path, Node { kind, meta, data, xattrs: xattrs.into(), children: Default::default() })
+    tree.insert(&path, Node { kind, meta, data, xattrs: xattrs.into(), made_up: false, children: Default::default() })
 }

@@ -232,6 +232,10 @@ impl Source for TarSource {
         Ok(found.map(|extent| extent.offset.max(offset)..extent.offset + extent.length))
     }
 
+    fn is_made_up(&self, entry: &Entry<u32>) -> Result<bool> {
+        Ok(self.node(entry)?.made_up)
+    }
+
     fn xattrs(&self, entry: &Entry<u32>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(self.node(entry)?.xattrs.to_vec())
     }

@@ -47,6 +47,8 @@ pub struct Node {
 }
 
 /// All members.
+    /// A directory that no member is about: others lie in it.
+    pub made_up: bool,
 #[derive(Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
@@ -54,7 +56,7 @@ pub struct Tree {
 
 fn directory(mtime: i64) -> Node {
     let meta = Meta { mode: 0o755, uid: 0, gid: 0, mtime, size: 0, links: 1, inode: (0, 0) };
-    Node { kind: Kind::Dir, meta, data: Data::None, xattrs: Box::default(), children: BTreeMap::new() }
+    Node { kind: Kind::Dir, meta, data: Data::None, xattrs: Box::default(), made_up: true, children: BTreeMap::new() }
 }
 
 /// The names of a path; the root has none.
@@ -165,7 +167,7 @@ impl Tree {
         // A directory's own member may come after those in it.
         if let Some(old) = there.and_then(|there| self.nodes.get_mut(there as usize)) {
             let inode = old.meta.inode;
-            (old.meta, old.xattrs) = (Meta { inode, ..node.meta }, node.xattrs);
+            (old.meta, old.xattrs, old.made_up) = (Meta { inode, ..node.meta }, node.xattrs, false);
         }
         Ok(())
     }
