@@ -7,10 +7,13 @@ use super::header::{BLOCK, Header};
 use super::input::Input;
 use super::pax::Extended;
 use super::sparse;
-use super::tree::{Data, Node, Tree, shown};
+use super::tree::{Data, LONGEST_PATH, Node, Tree, shown};
 
 /// Longest extended header or long name: attributes have up to 64 KiB each.
 const MOST: u64 = 16 << 20;
+/// Longest value of an attribute, and longest name, as Linux has them.
+const LONGEST_VALUE: usize = 64 << 10;
+const LONGEST_NAME: usize = 255;
 
 /// What precedes a member and belongs to it.
 #[derive(Default)]
@@ -98,6 +101,10 @@ fn member(header: Header, block: &[u8; BLOCK], ahead: Ahead, input: &mut Input, 
     if path.is_empty() {
         return Err(ImageError::corrupt("a member without a name"));
     }
+    if link.len() > LONGEST_PATH {
+        let what = format!("the member '{}' is a link to a path of more than {LONGEST_PATH} bytes", shown(&path));
+        return Err(ImageError::Unsupported(what));
+    }
     let kind = match header.kind {
         // Whatever size it gives, no content follows.
         b'1' => return tree.link(&path, &link, mtime),
@@ -123,6 +130,10 @@ fn member(header: Header, block: &[u8; BLOCK], ahead: Ahead, input: &mut Input, 
     };
     let mut xattrs = extended.xattrs;
     xattrs.retain(|(name, _)| XATTR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
+    if xattrs.iter().any(|(name, value)| name.len() > LONGEST_NAME || value.len() > LONGEST_VALUE) {
+        let what = format!("the member '{}' has an attribute of more than 64 KiB", shown(&path));
+        return Err(ImageError::Unsupported(what));
+    }
     // Of two with the same name the later counts.
     xattrs.reverse();
     xattrs.sort_by(|one, other| one.0.cmp(&other.0));

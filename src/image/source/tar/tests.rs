@@ -195,6 +195,52 @@ fn what_leads_out_is_refused() {
 }
 
 #[test]
+fn no_archive_takes_memory_out_of_proportion() {
+    let long = |kind: u8, length: usize| member(b"long", kind, b"", &b"a/".repeat(length / 2), |_| {});
+    let error = |members: &[Vec<u8>]| open(&archive(members)).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error(&[long(b'L', 400_000), file("x", "")]).contains("path of more than 4096 bytes"));
+    assert!(
+        error(&[long(b'K', 400_000), member(b"l", b'2', b"", b"", |_| {})]).contains("link to a path of more than")
+    );
+    assert!(
+        error(&[long(b'K', 400_000), member(b"h", b'1', b"", b"", |_| {})]).contains("link to a path of more than")
+    );
+    assert_eq!(error(&[long(b'L', 4096), file("x", "")]), "");
+    let attribute = |length: usize| {
+        let rest = format!(" SCHILY.xattr.user.x={}\n", "v".repeat(length));
+        let record = format!("{}{rest}", rest.len() + (rest.len() + 6).to_string().len());
+        member(b"x", b'x', b"", record.as_bytes(), |_| {})
+    };
+    assert_eq!(error(&[attribute(65536), file("x", "")]), "");
+    assert!(error(&[attribute(65537), file("x", "")]).contains("64 KiB"));
+    // What is replaced again counts too.
+    let mut tree = Tree::new();
+    let node = || Node {
+        kind: Kind::Dir,
+        meta: super::super::Meta { mode: 0, uid: 0, gid: 0, mtime: 0, size: 0, links: 1, inode: (0, 0) },
+        data: Data::None,
+        xattrs: vec![(b"user.x".to_vec(), vec![0; 60_000])].into(),
+        made_up: false,
+        children: Default::default(),
+    };
+    let added = (0..20_000).take_while(|_| tree.insert(b"same", node()).is_ok()).count();
+    assert!((17_000..18_000).contains(&added), "{added}");
+    assert!(tree.insert(b"same", node()).unwrap_err().to_string().contains("1024 MiB of names"));
+}
+
+#[test]
+fn directories_without_members_are_known_as_such() {
+    let source =
+        open(&archive(&[file("tmp/x", ""), file("etc/x", ""), member(b"etc/", b'5', b"", b"", |_| {})])).unwrap();
+    let root = source.root().unwrap();
+    let top = source.list(&root).unwrap();
+    let made_up = |entry: &Entry<u32>| source.is_made_up(entry).unwrap();
+    assert_eq!((made_up(&root), made_up(&top[0]), made_up(&top[1])), (true, false, true));
+    let source = open(&archive(&[member(b"./", b'5', b"", b"", |_| {})])).unwrap();
+    assert!(!source.is_made_up(&source.root().unwrap()).unwrap());
+}
+
+#[test]
 fn anything_is_read_without_harm() {
     let good = archive(&[
         member(b"x", b'x', b"", b"30 mtime=1234567890.123456789\n25 SCHILY.xattr.user.x=1\n", |_| {}),

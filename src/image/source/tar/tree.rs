@@ -8,6 +8,11 @@ use super::super::{Kind, Meta};
 
 /// Most members, so that an archive of headers alone cannot take all memory.
 const MOST: usize = 1 << 24;
+/// Longest path, as Linux has it. Directories can so be nested 2048 deep.
+pub const LONGEST_PATH: usize = 4096;
+/// Most bytes of all names, targets of links, attributes and maps of sparse files: compressed, the same few bytes over
+/// and over cost whoever sends them nothing.
+const MOST_TEXT: u64 = 1 << 30;
 
 /// A stretch of a sparse file: `length` bytes at `offset` in the file that lie at `place` in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +53,28 @@ pub struct Node {
 
 /// All members.
     /// A directory that no member is about: others lie in it.
+impl Node {
+    /// Bytes it holds beside its fixed size.
+    fn weight(&self) -> usize {
+        let target = match &self.kind {
+            Kind::Symlink(target) => target.len(),
+            _ => 0,
+        };
+        let map = match &self.data {
+            Data::Sparse(extents) => extents.len().saturating_mul(size_of::<Extent>()),
+            _ => 0,
+        };
+        // An attribute is two vectors.
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 48).sum::<usize>();
+        target.saturating_add(map).saturating_add(xattrs)
+    }
+}
+
     pub made_up: bool,
 #[derive(Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
+    text: u64,
 }
 
 fn directory(mtime: i64) -> Node {
@@ -67,6 +90,9 @@ fn names(path: &[u8]) -> Result<Vec<&[u8]>> {
     let parts = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
     let names: Vec<&[u8]> = parts.collect();
     let bad = |why: &str| Err(ImageError::Unsupported(format!("the member '{}' {why}", shown(path))));
+    if path.len() > LONGEST_PATH {
+        return bad("has a path of more than 4096 bytes");
+    }
     if names.contains(&&b".."[..]) {
         return bad("leads out of the archive");
     }
@@ -88,7 +114,7 @@ pub fn shown(path: &[u8]) -> String {
 impl Tree {
     /// A root directory with nothing in it.
     pub fn new() -> Tree {
-        Tree { nodes: vec![directory(0)] }
+        Tree { nodes: vec![directory(0)], text: 0 }
     }
 
     /// A node by its number.
@@ -101,7 +127,18 @@ impl Tree {
         names(path).ok()?.into_iter().try_fold(0, |at, name| self.get(at)?.children.get(name).copied())
     }
 
+    /// Counts what a node holds beside its fixed size.
+    fn weigh(&mut self, bytes: usize) -> Result<()> {
+        self.text = self.text.saturating_add(bytes as u64);
+        if self.text > MOST_TEXT {
+            let what = format!("an archive with more than {} MiB of names and attributes", MOST_TEXT >> 20);
+            return Err(ImageError::Unsupported(what));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, mut node: Node) -> Result<u32> {
+        self.weigh(node.weight())?;
         if self.nodes.len() >= MOST {
             return Err(ImageError::Unsupported(format!("an archive of more than {MOST} members")));
         }
@@ -128,7 +165,7 @@ impl Tree {
                 }
                 None => {
                     let child = self.add(directory(mtime))?;
-                    self.put(at, name, child);
+                    self.put(at, name, child)?;
                     child
                 }
             };
@@ -136,10 +173,12 @@ impl Tree {
         Ok(Some((at, last)))
     }
 
-    fn put(&mut self, dir: u32, name: &[u8], node: u32) {
+    fn put(&mut self, dir: u32, name: &[u8], node: u32) -> Result<()> {
+        self.weigh(name.len())?;
         if let Some(dir) = self.nodes.get_mut(dir as usize) {
             dir.children.insert(name.into(), node);
         }
+        Ok(())
     }
 
     /// Puts a member at its path.
@@ -155,8 +194,7 @@ impl Tree {
                     && there.and_then(|there| self.get(there)).is_some_and(|there| there.kind == Kind::Dir);
                 if !keeps {
                     let number = self.add(node)?;
-                    self.put(dir, name, number);
-                    return Ok(());
+                    return self.put(dir, name, number);
                 }
                 there
             }
@@ -164,6 +202,7 @@ impl Tree {
         if node.kind != Kind::Dir {
             return Err(ImageError::Unsupported("the archive's root is no directory".into()));
         }
+        self.weigh(node.weight())?;
         // A directory's own member may come after those in it.
         if let Some(old) = there.and_then(|there| self.nodes.get_mut(there as usize)) {
             let inode = old.meta.inode;
@@ -188,7 +227,7 @@ impl Tree {
         let Some((dir, name)) = self.parent(path, mtime)? else { return refused("and the root") };
         // Making the parents cannot have replaced the target; a link to itself changes nothing.
         if self.get(dir).and_then(|dir| dir.children.get(name)) != Some(&number) {
-            self.put(dir, name, number);
+            self.put(dir, name, number)?;
             if let Some(node) = self.nodes.get_mut(number as usize) {
                 node.meta.links = node.meta.links.saturating_add(1);
             }

@@ -8,6 +8,7 @@ use super::super::super::error::{ImageError, Result};
 use super::super::super::squashfs::write::Watch;
 use super::super::{Entry, Kind, Source};
 use super::header::BLOCK;
+use super::tree::{LONGEST_PATH, shown};
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
@@ -41,6 +42,10 @@ pub fn write<S: Source>(source: &S, out: impl Write, watch: &dyn Watch) -> Resul
             continue;
         };
         let mut full = [path.as_slice(), &entry.name].concat();
+        if full.len() > LONGEST_PATH {
+            let what = format!("'{}' has a path of more than {LONGEST_PATH} bytes", shown(&full));
+            return Err(ImageError::Unsupported(what));
+        }
         if entry.kind == Kind::Dir {
             full.push(b'/');
             writer.entry(source, &entry, &full, None)?;
