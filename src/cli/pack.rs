@@ -100,11 +100,17 @@ fn tell(
         let value = json!({
             "source": args.source, "what": what, "file": target, "bytes": report.bytes_out, "content": report.bytes_in,
             "files": report.files, "inodes": report.inodes, "hard_links": report.hard_links,
-            "duplicates": report.duplicates, "compression": options.compression.to_string(),
+            "duplicates": report.duplicates, "setuid_dropped": report.harmless, "compression": options.compression.to_string(),
             "block_size": options.block_size, "seconds": began.elapsed().as_secs_f64(),
         });
         context.ui.out(&serde_json::to_string_pretty(&value).unwrap_or_default());
         return;
+    }
+    if report.harmless > 0 {
+        let count = report.harmless;
+        context.ui.warn(&format!(
+            "{count} files are no longer setuid or setgid: they were somebody else's than root's (--keep-owner keeps owners)"
+        ));
     }
     context.ui.say(&format!(
         "packed {what} into {}: {} in {} files as {} ({}, {})",

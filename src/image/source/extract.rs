@@ -48,6 +48,8 @@ pub struct Report {
     pub marks: u64,
     /// Attributes that could not be set here.
     pub attributes: u64,
+    /// Files that are no longer setuid or setgid, as they would have run as somebody else than their owner.
+    pub harmless: u64,
 }
 
 type Path1 = Vec<u8>;
@@ -57,7 +59,9 @@ struct Work<'a, S: Source> {
     options: Options,
     watch: &'a dyn Watch,
     root: Arc<OwnedFd>,
-    privileged: bool,
+    /// The caller's user and group.
+    ids: (u32, u32),
+    harmless: AtomicU64,
     bytes: AtomicU64,
     lost: AtomicU64,
     failed: Mutex<Option<ImageError>>,
@@ -87,7 +91,8 @@ pub fn extract<S: Source>(source: &S, top: &Path, options: Options, watch: &dyn 
         options,
         watch,
         root: Arc::new(root),
-        privileged: host::ids().0 == 0,
+        ids: host::ids(),
+        harmless: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         lost: AtomicU64::new(0),
         failed: Mutex::new(None),
@@ -117,10 +122,11 @@ pub fn extract<S: Source>(source: &S, top: &Path, options: Options, watch: &dyn 
         let dir = work.open(path)?;
         work.attributes(&*dir, entry, path)?;
         let failed = named("finish", path);
-        making::finish(&*dir, work.owner(entry), entry.meta.mode.into(), entry.meta.mtime).map_err(failed)?;
+        making::finish(&*dir, work.owner(entry), work.mode(entry), entry.meta.mtime).map_err(failed)?;
     }
     report.bytes = work.bytes.into_inner();
     report.attributes = work.lost.into_inner();
+    report.harmless = work.harmless.into_inner();
     Ok(report)
 }
 
@@ -139,6 +145,16 @@ fn check(name: &[u8]) -> Result<()> {
 impl<S: Source> Work<'_, S> {
     fn owner(&self, entry: &Entry<S::Handle>) -> Option<(u32, u32)> {
         self.options.keep_owner.then_some((entry.meta.uid, entry.meta.gid))
+    }
+
+    /// The permission bits; without its owner a file is nobody's program but the caller's.
+    fn mode(&self, entry: &Entry<S::Handle>) -> u32 {
+        let (uid, gid) = self.owner(entry).unwrap_or(self.ids);
+        let mode = entry.mode_for(uid, gid);
+        if mode != entry.meta.mode {
+            self.harmless.fetch_add(1, Ordering::Relaxed);
+        }
+        mode.into()
     }
 
     fn stopped(&self) -> Result<()> {
@@ -246,7 +262,7 @@ impl<S: Source> Work<'_, S> {
             other => other.map_err(named("make", full))?,
         }
         report.files += 1;
-        let done = making::finish_at(dir, name, self.owner(entry), Some(entry.meta.mode.into()), entry.meta.mtime);
+        let done = making::finish_at(dir, name, self.owner(entry), Some(self.mode(entry)), entry.meta.mtime);
         done.map_err(named("finish", full))
     }
 
@@ -264,7 +280,7 @@ impl<S: Source> Work<'_, S> {
         }
         match making::link((&from, &name), (&to, &other)) {
             // A device that could not be made has no second name either.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.privileged => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.ids.0 != 0 => Ok(()),
             other => other.map_err(named("link", path)),
         }
     }
@@ -302,8 +318,7 @@ impl<S: Source> Work<'_, S> {
             }
         }
         self.attributes(&file, entry, path)?;
-        making::finish(&file, self.owner(entry), entry.meta.mode.into(), entry.meta.mtime)
-            .map_err(named("finish", path))
+        making::finish(&file, self.owner(entry), self.mode(entry), entry.meta.mtime).map_err(named("finish", path))
     }
 
     fn attributes(&self, fd: &impl std::os::fd::AsRawFd, entry: &Entry<S::Handle>, path: &[u8]) -> Result<()> {
@@ -416,6 +431,56 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn nobody_elses_programs_run_as_the_caller() {
+        let file = |uid: u32, gid: u32, mode: u16| {
+            let mut file = entry(b"x", Kind::File, false);
+            (file.meta.uid, file.meta.gid, file.meta.mode) = (uid, gid, mode);
+            file
+        };
+        assert_eq!(file(0, 0, 0o6755).mode_for(0, 0), 0o6755);
+        assert_eq!(file(7, 0, 0o6755).mode_for(0, 0), 0o755);
+        assert_eq!(file(0, 7, 0o6755).mode_for(0, 0), 0o4755);
+        assert_eq!(file(0, 7, 0o2755).mode_for(0, 7), 0o2755);
+        let mut dir = file(7, 7, 0o3777);
+        dir.kind = Kind::Dir;
+        assert_eq!(dir.mode_for(0, 0), 0o3777);
+    }
+
+    #[test]
+    fn whiteouts_with_several_names_are_all_written() {
+        let top = std::env::temp_dir().join(format!("ovl-whiteouts-{}", host::token()));
+        fs::create_dirs(&top).unwrap();
+        struct Two(u16);
+        impl Source for Two {
+            type Handle = ();
+
+            fn root(&self) -> Result<Entry<()>> {
+                Ok(Entry { handle: (), name: Vec::new(), kind: Kind::Dir, meta: entry(b"", Kind::Dir, true).meta })
+            }
+
+            fn list(&self, _: &Entry<()>) -> Result<Vec<Entry<()>>> {
+                let mut meta = entry(b"", Kind::CharDev(0, 0), false).meta;
+                (meta.links, meta.size, meta.mode) = (2, 0, self.0);
+                let one = |name: &[u8]| Entry { name: name.to_vec(), kind: Kind::CharDev(0, 0), meta, handle: () };
+                Ok(vec![one(b"a"), one(b"b")])
+            }
+
+            fn read(&self, _: &Entry<()>, _: u64, _: &mut [u8]) -> Result<()> {
+                Ok(())
+            }
+
+            fn xattrs(&self, _: &Entry<()>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+                Ok(Vec::new())
+            }
+        }
+        let options = Options { keep_owner: false, replace: false, threads: 1 };
+        let report = extract(&Two(0), &top, options, &()).unwrap();
+        assert_eq!(report.files + report.marks, 2, "none of them is only another name");
+        assert_eq!(fs::list(&top).unwrap().len(), 2);
+        fs::remove_tree(&top).unwrap();
+    }
+
     fn the_first_failure_stops_all() {
         let occupied = |top: &Path| fs::create_dirs(&top.join("to/b")).unwrap();
         let names: Vec<(&'static [u8], Kind)> = [&b"a"[..], b"b", b"c"].map(|name| (name, Kind::File)).into();

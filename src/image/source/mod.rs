@@ -84,6 +84,10 @@ pub enum Kind {
     Socket,
 }
 
+/// Permission bits under which a program runs as the file's owner or group.
+const SETUID: u16 = 0o4000;
+const SETGID: u16 = 0o2000;
+
 /// Facts of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
@@ -101,4 +105,22 @@ pub struct Meta {
     pub links: u32,
     /// Identifies the inode within this source.
     pub inode: (u64, u64),
+}
+
+impl<H> Entry<H> {
+    /// The permission bits under new owners: a program that ran as somebody else shall not run as them. Of directories
+    /// the bits mean something else and stay.
+    pub fn mode_for(&self, uid: u32, gid: u32) -> u16 {
+        let mut mode = self.meta.mode;
+        if matches!(self.kind, Kind::Dir | Kind::Symlink(_)) {
+            return mode;
+        }
+        if self.meta.uid != uid {
+            mode &= !(SETUID | SETGID);
+        }
+        if self.meta.gid != gid {
+            mode &= !SETGID;
+        }
+        mode
+    }
 }

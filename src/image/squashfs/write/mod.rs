@@ -28,7 +28,7 @@ use queue::{Guard, Queue};
 pub enum Owners {
     /// Everything is root's (user and group 0). Attributes that only mean something together with the source's
     /// owners and labels (`trusted.` but for `trusted.overlay.opaque`, `security.` but for `security.capability`) are
-    /// left out.
+    /// left out, and files that were setuid or setgid to anybody else are that no longer.
     AllRoot,
     /// Owners, groups and all attributes stay.
     Keep,
@@ -96,6 +96,8 @@ pub struct PackReport {
     pub directories: u64,
     /// Files whose content another file has already brought.
     pub duplicates: u64,
+    /// Files that are no longer setuid or setgid, as they were somebody else's than root's.
+    pub harmless: u64,
     /// Further names of inodes.
     pub hard_links: u64,
     /// Data blocks outside fragments, holes not counted.

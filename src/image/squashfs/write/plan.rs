@@ -299,7 +299,7 @@ impl<'a, 'w, S: Source> Planner<'a, 'w, S> {
     }
 
     fn common(&mut self, entry: &Entry<S::Handle>, number: u32, links: u32) -> Result<Common> {
-        let Meta { mode, uid, gid, mtime, .. } = entry.meta;
+        let Meta { mut mode, uid, gid, mtime, .. } = entry.meta;
         let mut set = self.source.xattrs(entry)?;
         let (uid, gid) = match self.options.owners {
             Owners::Keep => (uid, gid),
@@ -307,6 +307,8 @@ impl<'a, 'w, S: Source> Planner<'a, 'w, S> {
                 set.retain(|(name, _)| {
                     name.starts_with(b"user.") || name == b"security.capability" || name == b"trusted.overlay.opaque"
                 });
+                mode = entry.mode_for(0, 0);
+                self.outcome.report.harmless += u64::from(mode != entry.meta.mode);
                 (0, 0)
             }
         };
