@@ -59,6 +59,43 @@ fn a_sif_is_told_and_run() {
 }
 
 #[test]
+fn an_ext3_overlay_in_a_sif_is_read_unless_somebody_writes_it() {
+    let (house, image) = house();
+    house.write("seed/upper/etc/more", "from ext3\n");
+    house.write("seed/upper/etc/.wh.which", "");
+    std::fs::create_dir_all(house.path("seed/work")).unwrap();
+    let over = house.path("over.img");
+    let mut make = house.command("mke2fs");
+    make.args(["-q", "-F", "-t", "ext3", "-d"]).arg(house.path("seed")).arg(&over).arg("8M");
+    finish(make).ok();
+    let base = house.write("work/base.sif", sif::bytes(&[partition(&image, 1, 2), partition(&over, 2, 4)]));
+    let run = || {
+        let script = "cat /etc/more; test ! -e /etc/which";
+        house.ovl(&["exec", "--runtime", "native", "--base", base.to_str().unwrap(), "sh", "-c", script])
+    };
+    assert_eq!(run().ok().stdout, "from ext3\n");
+    let json = house.ovl(&["info", "--json", "base.sif"]).ok().json();
+    let objects = json["sif"]["objects"].as_array().unwrap();
+    let object = objects.iter().find(|object| object["partition"]["role"] == "overlay").unwrap();
+    let held = std::fs::File::options().read(true).write(true).open(&base).unwrap();
+    let lock = |kind: i32| {
+        let lock = nix::libc::flock {
+            l_type: kind as i16,
+            l_whence: nix::libc::SEEK_SET as i16,
+            l_start: object["offset"].as_i64().unwrap(),
+            l_len: object["size"].as_i64().unwrap(),
+            l_pid: 0,
+        };
+        nix::fcntl::fcntl(&held, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    };
+    lock(nix::libc::F_WRLCK);
+    run().code(6).says("base.sif is busy, somebody is writing to it");
+    lock(nix::libc::F_RDLCK);
+    assert_eq!(run().ok().stdout, "from ext3\n");
+    house.settle();
+}
+
+#[test]
 fn what_cannot_be_run_is_said() {
     let (house, image) = house();
     let run = |objects: &[sif::Object]| {

@@ -47,11 +47,16 @@ pub enum Taken {
 }
 
 fn whole_file(kind: i32) -> libc::flock {
+    range(kind, 0, 0)
+}
+
+/// `length` bytes from `start` on; 0: to the end of the file, wherever that is.
+fn range(kind: i32, start: i64, length: i64) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
+        l_start: start,
+        l_len: length,
         l_pid: 0,
     }
 }
@@ -81,10 +86,17 @@ pub fn probe_file(file: &File) -> io::Result<Use> {
 
 /// Tries to take an OFD lock on the whole file, without waiting. A write lock needs a file open for writing.
 pub fn try_lock(file: &File, kind: Kind) -> io::Result<Taken> {
-    let lock = whole_file(match kind {
+    try_lock_part(file, kind, 0, 0)
+}
+
+/// [`try_lock`] on `length` bytes from `start` on, as Apptainer locks partitions of a SIF file.
+pub fn try_lock_part(file: &File, kind: Kind, start: u64, length: u64) -> io::Result<Taken> {
+    let number = |value: u64| i64::try_from(value).map_err(io::Error::other);
+    let kind = match kind {
         Kind::Read => libc::F_RDLCK,
         Kind::Write => libc::F_WRLCK,
-    });
+    };
+    let lock = range(kind, number(start)?, number(length)?);
     match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
         Ok(_) => Ok(Taken::Held),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(Taken::Busy),

@@ -196,6 +196,11 @@ impl Sif {
         self.objects.iter().any(|object| object.kind == Kind::Signature)
     }
 
+    /// The file itself, for locks.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Opens a SquashFS partition, never read beyond its end.
     ///
     /// # Errors

@@ -102,25 +102,23 @@ fn one(path: &Path, caches: &Arc<Caches>) -> Result<Layers> {
     }
     pass::mark_used(&file);
     if kind == Kind::Sif {
-        return partitions(file, caches).map_err(failed);
+        return partitions(path, file, caches);
     }
     let image = Image::open_sharing(file, 0, caches.clone());
     Ok(vec![Box::new(ImageLayer(image.map_err(failed)?))])
 }
 
 /// The system of a SIF file and the overlays that belong to it.
-fn partitions(file: File, caches: &Arc<Caches>) -> Result<Layers, ImageError> {
-    let sif = Sif::open(file)?;
-    sif.check_arch()?;
-    let primary = sif.primary()?;
+fn partitions(path: &Path, file: File, caches: &Arc<Caches>) -> Result<Layers> {
+    let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
+    let sif = Sif::open(file).map_err(failed)?;
+    sif.check_arch().map_err(failed)?;
+    let primary = sif.primary().map_err(failed)?;
     let mut layers: Layers = Vec::new();
-    for object in std::iter::once(primary).chain(sif.overlays()?) {
+    for object in std::iter::once(primary).chain(sif.overlays().map_err(failed)?) {
         match object.partition().map(|partition| partition.fs) {
-            Some(FileSystem::Ext3) => {
-                let what = format!("its partition {} holds ext3; make it squashfs with: ovl pack", object.id);
-                return Err(ImageError::Unsupported(what));
-            }
-            _ => layers.push(Box::new(ImageLayer(sif.squashfs(object, caches.clone())?))),
+            Some(FileSystem::Ext3) => layers.push(Box::new(writable::partition(path, &sif, object)?)),
+            _ => layers.push(Box::new(ImageLayer(sif.squashfs(object, caches.clone()).map_err(failed)?))),
         }
     }
     Ok(layers)

@@ -36,9 +36,14 @@ pub fn hold(path: &Path, kind: Kind) -> Result<Hold> {
 
 /// Holds an open file. False: there are no locks.
 pub fn lock(path: &Path, file: &File, kind: Kind) -> Result<bool> {
+    part(path, file, kind, 0, 0)
+}
+
+/// Holds `length` bytes from `start` on (0: to the end) of an open file. False: there are no locks.
+pub fn part(path: &Path, file: &File, kind: Kind, start: u64, length: u64) -> Result<bool> {
     let began = Instant::now();
     loop {
-        match lock::try_lock(file, kind).map_err(PathError::new("lock", path))? {
+        match lock::try_lock_part(file, kind, start, length).map_err(PathError::new("lock", path))? {
             Taken::Held => return Ok(true),
             Taken::Unsupported => return Ok(false),
             Taken::Busy if began.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(20)),

@@ -21,6 +21,7 @@ pub use place::Place;
 use super::error::{Result, RuntimeError};
 use super::tree::ExtLayer;
 use crate::image::ext::{ExtImage, Facts};
+use crate::image::sif::{Object, Sif};
 use crate::sys::lock::{self, Kind, Use};
 
 /// An image as a layer that is only read; marked as used for as long as the file is open.
@@ -41,4 +42,14 @@ pub fn read_only(path: &Path, file: File) -> Result<ExtLayer> {
     }
     let image = if shared { ExtImage::open_shared(file, 0) } else { ExtImage::open(file, 0) };
     image.and_then(ExtLayer::new).map_err(failed)
+}
+
+/// An ext3 partition of a SIF file as a layer that is only read, held as Apptainer holds it: by a lock over its range.
+///
+/// # Errors
+/// When somebody writes it, it is damaged, or it was not unmounted cleanly.
+pub fn partition(path: &Path, sif: &Sif, object: &Object) -> Result<ExtLayer> {
+    hold::part(path, sif.file(), Kind::Read, object.offset, object.size)?;
+    let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
+    sif.ext(object).and_then(ExtLayer::new).map_err(failed)
 }
