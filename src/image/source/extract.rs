@@ -199,7 +199,8 @@ impl<S: Source> Work<'_, S> {
                 later.dirs.push((full, entry));
                 continue;
             }
-            if entry.meta.links > 1 {
+            // Whiteouts have nothing to share, and where they can only be told by a mark each needs its own.
+            if entry.meta.links > 1 && entry.kind != Kind::CharDev(0, 0) {
                 if let Some(first) = later.firsts.get(&entry.meta.inode) {
                     later.links.push((first.clone(), full));
                     continue;
