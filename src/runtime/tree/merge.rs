@@ -1,6 +1,6 @@
 //! How directories of the same name are united: upper layers win, whiteouts of both kinds hide what is below them.
 //! Kinds: character device 0:0 and `*.overlay.opaque=y` (kernel overlayfs), `.wh.NAME` and `.wh..wh..opq`
-//! (fuse-overlayfs, OCI layers).
+//! (OCI layers, fuse-overlayfs, which also writes `.wh..opq`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ pub type Part = (u16, u64);
 
 /// Names that begin so say something about other names and are never shown.
 pub const MARK: &[u8] = b".wh.";
-const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
+const OPAQUE_MARKS: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
 
 /// A name of a united directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub fn unite_noting(
         let mut closing = Vec::new();
         for (name, found) in layer.list(dir)? {
             if let Some(hidden) = name.strip_prefix(MARK) {
-                opaque |= name == OPAQUE_MARK;
+                opaque |= OPAQUE_MARKS.contains(&name.as_slice());
                 closing.push((hidden.to_vec(), true));
                 continue;
             }

@@ -86,7 +86,7 @@ fn both_kinds_of_whiteouts_hide_lower_names_only() {
 
 #[test]
 fn opaque_directories_hide_all_below() {
-    for mark in 0..3 {
+    for mark in 0..4 {
         let tree = Tree::new(vec![
             memory(|low| {
                 low.file(b"/d/low", b"");
@@ -95,6 +95,7 @@ fn opaque_directories_hide_all_below() {
                 high.file(b"/d/high", b"");
                 match mark {
                     0 => high.file(b"/d/.wh..wh..opq", b""),
+                    3 => high.whiteout(b"/d/.wh..opq"),
                     1 => high.xattr(b"/d", b"trusted.overlay.opaque", b"y"),
                     _ => high.xattr(b"/d", b"user.overlay.opaque", b"y"),
                 };
