@@ -111,6 +111,7 @@ fn what_cannot_be_run_is_said() {
     other.2 = Some((1, 2, foreign));
     run(&[other]).says("the system in it is for");
     house.ovl(&["info", "x.sif"]).ok().says("it cannot be run here");
+    house.ovl(&["pack", "x.sif"]).ok().says("warning").says("the system in it is for");
     run(&[(LABELS, b"{}".to_vec(), None)]).says("no primary system partition");
     let whole = sif::bytes(&[partition(&image, 1, 2)]);
     for length in [40, 130, 5000, 40000, whole.len() - 5000] {

@@ -148,8 +148,8 @@ impl Sif {
     /// The primary system partition.
     ///
     /// # Errors
-    /// When there is none, it is encrypted or holds no file system that is read here, or it is for another architecture
-    /// than this machine's. The sentences say what to do.
+    /// When there is none, it is encrypted or holds no file system that is read here. The sentences say what to do. What
+    /// it is for does not matter to who only reads it; who runs it asks [`Sif::check_arch`].
     pub fn primary(&self) -> Result<&Object> {
         let (object, partition) = self.find_primary().ok_or_else(|| {
             ImageError::Unsupported("the SIF file has no primary system partition: nothing in it can be run".into())

@@ -252,9 +252,22 @@ fn docker(place: &Place, way: &Way) -> Result<Found> {
         return Err(ImageError::Unsupported(text));
     };
     let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| bad("manifest.json lacks a path"));
-    let config = place.document(&text(&image["Config"])?)?;
+    let name = text(&image["Config"])?;
+    let blob = place.blob(&name)?;
+    // It is named after its digest, and itself has those of the layers.
+    let digest = name.rsplit('/').next().unwrap_or_default().trim_end_matches(".json").trim_start_matches("sha256:");
+    let digest = format!("sha256:{digest}");
+    let named = hex(&digest).is_ok();
+    if named {
+        check(&mut Hashing::new(&mut blob.region()?), &digest, way.watch)?;
+    }
+    let config = blob.document(&name)?;
     let blobs = list(&image["Layers"]).iter().map(|path| place.blob(&text(path)?)).collect::<Result<Vec<_>>>()?;
-    layers(&blobs, &config, "an archive of docker save", way)
+    let mut found = layers(&blobs, &config, "an archive of docker save", way)?;
+    if !named {
+        found.notes.push(format!("the configuration '{name}' is not named after its digest, so it is not verified"));
+    }
+    Ok(found)
 }
 
 /// Opens the layers, verifies what the configuration says about each, and unites them.

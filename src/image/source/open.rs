@@ -130,7 +130,12 @@ fn sif(sif: &Sif) -> Result<Found> {
         1 => "a SIF file (its system)".into(),
         count => format!("a SIF file (its system with {} merged)", plural(count - 1, "overlay")),
     };
-    Ok(Found { source: AnySource::new(Union::new(layers)?), what, notes: sif.warnings().to_vec() })
+    let mut notes = sif.warnings().to_vec();
+    let arch = sif.arch();
+    if arch.is_foreign() {
+        notes.push(format!("the system in it is for {arch}, this machine is {}", std::env::consts::ARCH));
+    }
+    Ok(Found { source: AnySource::new(Union::new(layers)?), what, notes })
 }
 
 /// "1 layer", "3 layers".
