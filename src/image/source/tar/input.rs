@@ -58,7 +58,11 @@ impl<'a> Input<'a> {
     }
 
     fn new(from: From<'a>, watch: &'a dyn Watch) -> Input<'a> {
-        Input { from, buffer: vec![0; PIECE], at: 0, filled: 0, done: 0, watch }
+        let size = match &from {
+            From::Place(region, _) => usize::try_from(region.length()).unwrap_or(PIECE).clamp(BLOCK, PIECE),
+            From::Stream { .. } => PIECE,
+        };
+        Input { from, buffer: vec![0; size], at: 0, filled: 0, done: 0, watch }
     }
 
     /// More into an empty buffer; false at the end.
