@@ -307,8 +307,9 @@ with tarfile.open("docker.tar", "w") as out:
         add("%d/layer.tar" % number, data); names.append("%d/layer.tar" % number)
     link = tarfile.TarInfo("again/layer.tar"); link.type = tarfile.SYMTYPE; link.linkname = "../1/layer.tar"; out.addfile(link)
     names[1] = "again/layer.tar"
-    add("c.json", config)
-    add("manifest.json", json.dumps([{"Config": "c.json", "RepoTags": ["x:1"], "Layers": names}]).encode())
+    name = hashlib.sha256(config).hexdigest() + ".json"
+    add(name, config)
+    add("manifest.json", json.dumps([{"Config": name, "RepoTags": ["x:1"], "Layers": names}]).encode())
 "#;
 
 #[test]
@@ -342,6 +343,22 @@ fn container_images_are_applied_layer_by_layer() {
     assert_eq!(fs::metadata(house.path("work/root/etc")).unwrap().mode() & 0o777, 0o700);
     assert!(house.names("scratch").is_empty());
 
+    // The configuration of docker save, which says what the layers are, is named after its digest.
+    let rewritten =
+        |change: &str| {
+            house.write("work/change.py", format!(
+            "import io, tarfile\nold = tarfile.open('docker.tar')\nwith tarfile.open('changed.tar', 'w') as out:\n \
+             for info in old:\n  data = old.extractfile(info).read() if info.isfile() else b''\n  {change}\n  \
+             info.size = len(data)\n  out.addfile(info, io.BytesIO(data))\n"
+        ));
+            sh(&house, "python3 change.py");
+            house.ovl(&["pack", "changed.tar", "-f"])
+        };
+    rewritten("data = data.replace(b'\"linux\"', b'\"LINUX\"')").code(1).says("content is sha256:");
+    let named = "if len(info.name) == 69: info.name = 'c.json'\n  if info.name == 'manifest.json': data = \
+                 __import__('re').sub(rb'[0-9a-f]{64}\\.json', b'c.json', data)";
+    rewritten(named).ok().says("'c.json' is not named after its digest");
+
     // Nothing is believed that is not what its digest says.
     let blobs = house.path("work/layout/blobs/sha256");
     let mut refused = 0;
@@ -371,6 +388,77 @@ fn container_images_are_applied_layer_by_layer() {
         house.ovl(&["pack", "layout", "-o", "bad.sqf"]).code(1).says(why);
     }
     assert!(!house.path("work/bad.sqf").exists());
+}
+
+#[test]
+fn layers_that_leave_parents_out_change_nothing_of_them() {
+    let house = House::new();
+    sh(
+        &house,
+        "mkdir -p l0/tmp l0/opq l1/tmp l1/opq l1/new l2; chmod 1777 l0/tmp; chmod 750 l0/opq; echo x > l0/opq/old
+        touch -d 2001-02-03 l0/tmp l0; chmod 711 l0; echo 1 > l1/tmp/x; touch l1/opq/.wh..wh..opq l1/new/x",
+    );
+    let bare = OCI.replace("\".\"], check=True, stdout", "*([\".\"] if number == 0 else sorted(str(path.relative_to(\"l%d\" % number)) \
+                           for path in __import__(\"pathlib\").Path(\"l%d\" % number).rglob(\"*\") if path.is_file()) or [\"-T\", \"/dev/null\"])], check=True, stdout");
+    assert_ne!(bare, OCI);
+    house.write("work/oci.py", bare);
+    sh(&house, "python3 oci.py");
+    house.ovl(&["pack", "docker.tar", "-o", "x.sqf"]).ok();
+    house.ovl(&["unpack", "x.sqf", "-o", "there"]).ok();
+    let of = |path: &str| {
+        let meta = fs::metadata(house.path("work/there").join(path)).unwrap();
+        (meta.mode() & 0o7777, meta.mtime() < 1_000_000_000)
+    };
+    assert_eq!((of(""), of("tmp"), of("new").0, of("opq").0), ((0o711, true), (0o1777, true), 0o755, 0o750));
+    assert_eq!(house.names("work/there/opq"), [""; 0]);
+}
+
+#[test]
+fn an_image_may_be_written_into_what_is_packed() {
+    let house = house();
+    let packed = |source: &str, args: &[&str]| {
+        house.ovl(&[&["pack", source], args].concat()).ok();
+    };
+    packed("tree", &["-o", "tree/out.sqf"]);
+    let names = |image: &str| -> Vec<String> {
+        sh(&house, &format!("unsquashfs -lls -no-progress {image}")).lines().map(str::to_owned).collect()
+    };
+    assert!(names("tree/out.sqf").iter().any(|line| line.ends_with("/noise")));
+    // Neither the new image nor the one that is replaced, but its other name.
+    sh(&house, "ln tree/out.sqf tree/kept");
+    packed("tree", &["-o", "tree/out.sqf", "--force"]);
+    let found = names("tree/out.sqf");
+    assert!(found.iter().any(|line| line.ends_with("/kept")) && !found.iter().any(|line| line.contains("out.sqf")));
+    let mut here = house.command(crate::support::house::program());
+    here.args(["pack", "."]).current_dir(house.path("work/tree"));
+    finish(here).ok();
+    house.ovl(&["unpack", "tree", "-o", "tree/out.tar"]).ok();
+    assert!(!sh(&house, "tar -tf tree/out.tar").contains("out.tar"));
+    house.ovl(&["unpack", "tree", "-o", "tree/inside"]).ok();
+    assert!(!house.names("work/tree/inside").contains(&"inside".to_owned()));
+    assert!(!house.names("work/tree").iter().any(|name| name.starts_with('.')));
+}
+
+#[test]
+fn programs_of_others_do_not_become_roots() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root gives files away");
+        return;
+    }
+    let house = House::new();
+    sh(&house, "mkdir t; echo x > t/mine; chmod 6755 t/mine");
+    let root = |args: &[&str]| {
+        let mut command = Command::new(crate::support::house::program());
+        command.args(args).current_dir(house.path("work")).stdin(Stdio::null());
+        finish(command).ok()
+    };
+    root(&["pack", "t", "-o", "r.sqf"]).says("1 files are no longer setuid");
+    root(&["pack", "t", "-o", "k.sqf", "--keep-owner"]).keeps_quiet_about("setuid");
+    root(&["unpack", "k.sqf", "-o", "bare"]).says("1 files are no longer setuid");
+    root(&["unpack", "k.sqf", "-o", "kept", "--keep-owner"]).keeps_quiet_about("setuid");
+    root(&["unpack", "r.sqf", "-o", "packed"]).keeps_quiet_about("setuid");
+    let mode = |path: &str| fs::metadata(house.path(&format!("work/{path}/mine"))).unwrap().mode() & 0o7777;
+    assert_eq!((mode("bare"), mode("kept"), mode("packed")), (0o755, 0o6755, 0o755));
 }
 
 #[test]

@@ -172,6 +172,10 @@ fn tell(report: &Report, context: &Context) {
     for (count, what) in [
         (report.devices, "device nodes are left out: only root may make them"),
         (report.marks, "whiteouts are written as .wh. files: this kernel lets only root make devices 0:0"),
+        (
+            report.harmless,
+            "files are no longer setuid or setgid: they were somebody else's (--keep-owner, as root, keeps owners)",
+        ),
         (report.attributes, "extended attributes could not be set here"),
     ] {
         if count > 0 {
@@ -184,11 +188,11 @@ fn archive(
     args: &Unpack,
     source: &AnySource,
     target: &Path,
+    skip: &Skip,
     watch: &Watching,
     context: &Context,
 ) -> Result<String, Failure> {
     let image = begin(target, args.force, skip, context)?;
-    skip: &Skip,
     let out = BufWriter::with_capacity(1 << 20, image.file());
     let size =
         write::write(source, out, watch).map_err(|error| of_writing(args, &target.display().to_string(), error))?;
@@ -200,13 +204,13 @@ fn archive(
 fn begin(target: &Path, force: bool, skip: &Skip, context: &Context) -> Result<NewImage, Failure> {
     pack::may_write(target, force)?;
     sweep::unfinished(target, context.config.lease());
+    skip.add(target);
     let image = NewImage::create(target)?;
+    skip.add(image.path());
     let _ = lock::try_lock(image.file(), lock::Kind::Write);
     Ok(image)
 }
-    skip.add(target);
 
-    skip.add(image.path());
 fn finish(image: NewImage, target: &Path, args: &Unpack) -> Result<(), Failure> {
     image.flush()?;
     // The last moment at which an interrupt leaves nothing.
@@ -221,11 +225,11 @@ fn image(
     args: &Unpack,
     source: &AnySource,
     target: &Path,
+    skip: &Skip,
     scratch: &Path,
     watch: &Watching,
     context: &Context,
 ) -> Result<String, Failure> {
-    skip: &Skip,
     if process::find("mke2fs").is_none() {
         return Err(Failure::new(code::UNFIT, "an ext3 image needs mke2fs, which is not on PATH")
             .hint("ask for e2fsprogs, or write a directory or an archive"));
@@ -239,11 +243,11 @@ fn image(
     };
     let image = begin(target, args.force, skip, context)?;
     let work = WorkDir::create(scratch, context.config.lease())?;
+    skip.add(work.path());
     let (seed, upper) = (work.make("seed")?, work.make("seed/upper")?);
     work.make("seed/work")?;
     let options = Options { keep_owner: args.keep_owner, replace: false, threads: threads(args) };
     let report = extract::extract(source, &upper, options, watch)
-    skip.add(work.path());
         .map_err(|error| of_writing(args, &format!("the working directory in {}", scratch.display()), error))?;
     let (uid, gid) = host::ids();
     let cmd = make::staging_image(image.path(), mib, inodes, uid, gid).arg("-d").arg(&seed);

@@ -432,7 +432,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn nobody_elses_programs_run_as_the_caller() {
         let file = |uid: u32, gid: u32, mode: u16| {
             let mut file = entry(b"x", Kind::File, false);
@@ -482,6 +481,7 @@ mod tests {
         fs::remove_tree(&top).unwrap();
     }
 
+    #[test]
     fn the_first_failure_stops_all() {
         let occupied = |top: &Path| fs::create_dirs(&top.join("to/b")).unwrap();
         let names: Vec<(&'static [u8], Kind)> = [&b"a"[..], b"b", b"c"].map(|name| (name, Kind::File)).into();

@@ -47,12 +47,12 @@ pub struct Node {
     pub data: Data,
     /// Its attributes, sorted.
     pub xattrs: Box<[(Vec<u8>, Vec<u8>)]>,
+    /// A directory that no member is about: others lie in it.
+    pub made_up: bool,
     /// What is in it, of a directory.
     pub children: BTreeMap<Box<[u8]>, u32>,
 }
 
-/// All members.
-    /// A directory that no member is about: others lie in it.
 impl Node {
     /// Bytes it holds beside its fixed size.
     fn weight(&self) -> usize {
@@ -70,7 +70,7 @@ impl Node {
     }
 }
 
-    pub made_up: bool,
+/// All members.
 #[derive(Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
