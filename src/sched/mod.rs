@@ -356,6 +356,11 @@ pub fn read_script(directives: &[Directive], at_hand: Option<Scheduler>) -> Resu
     }
 }
 
+/// Whose words those are that count.
+pub fn speaks(directives: &[Directive], at_hand: Option<Scheduler>) -> Option<Scheduler> {
+    that_count(directives, at_hand).map(|(dialect, _)| dialect.scheduler())
+}
+
 fn that_count(directives: &[Directive], at_hand: Option<Scheduler>) -> Option<(&'static dyn Dialect, Vec<Directive>)> {
     let first = directives.first()?;
     let own = directives.iter().find(|one| Some(of_marker(one.marker).scheduler()) == at_hand);

@@ -54,3 +54,18 @@ fn conditions_of_directives_are_not_replaced_by_those_of_flags() {
     house.write("work/s.sh", "#SBATCH -d afterok:7\ntrue\n");
     house.ovl(&["run", "--dry-run", "s.sh"]).ok().prints("#SBATCH -d afterok:7\n");
 }
+
+#[test]
+fn an_array_of_directives_is_not_lost_without_a_word() {
+    let house = site("true", "true");
+    house.write("work/s.sh", "#SBATCH --array=1-3 --mail-type=END\necho ran\n");
+    let run = house.ovl(&["run", "--no-submit", "s.sh"]).code(4);
+    run.says("s.sh:1:9 --array=1-3: the array of Slurm would be lost: it runs here").says("--array FILE");
+    house.write("work/p.sh", "#PBS -J 1-3\necho ran\n");
+    house.ovl(&["run", "s.sh"]).ok();
+    house.ovl(&["run", "p.sh"]).code(4).says("the array of PBS would be lost: the job is another scheduler's");
+    // A task of it already.
+    let inside = [("SLURM_JOB_ID", "3"), ("SLURM_ARRAY_TASK_ID", "2")];
+    let run = house.ovl_with(&inside, &["run", "s.sh"]).ok();
+    assert_eq!(run.says("without effect here: --array=1-3 (s.sh:1:9), --mail-type=END (s.sh:1:21)").stdout, "ran\n");
+}

@@ -21,6 +21,11 @@ pub fn run(planned: Planned) -> Outcome {
     if let Some(text) = planned.because.strip_prefix("there is no scheduler here; ") {
         context.ui.say(&format!("there is no scheduler here ({text}): the script runs on this machine"));
     }
+    let extras = &planned.resources.extra;
+    if !extras.is_empty() {
+        let words: Vec<String> = extras.iter().map(|extra| format!("{} ({})", extra.words.join(" "), extra.at)).collect();
+        context.ui.warn(&format!("said to a scheduler, and without effect here: {}", words.join(", ")));
+    }
     if planned.array.is_some() {
         return array(&planned);
     }

@@ -150,6 +150,15 @@ fn plan<'a>(
     if let (Some(array), Some(_)) = (&asks.array, &tasks) {
         return Err(Failure::usage(format!("--array, and {}: only one of them can make the array", array.source)));
     }
+    let speaks = sched::speaks(&script.directives, scheduler);
+    if let Some(array) = &asks.array
+        && speaks.is_some_and(|own| !reaches(own, scheduler))
+    {
+        let whose = speaks.map(|own| format!(" of {own}")).unwrap_or_default();
+        let reason = if scheduler.is_some() { "the job is another scheduler's" } else { "it runs here" };
+        return Err(Failure::usage(format!("{}: the array{whose} would be lost: {reason}", array.source))
+            .hint("remove it, and give the tasks' arguments with --array FILE, which works everywhere"));
+    }
     if let (Some(after), true) = (&asks.after, waits(args)) {
         return Err(Failure::usage(format!(
             "--after…, and {}: the scheduler would take only one of them",
@@ -220,6 +229,14 @@ fn flags_ask(args: &Run) -> Result<Asks, Failure> {
         error: text("--error", &args.error)?,
         ..Asks::default()
     })
+}
+
+/// Whether an array in the words of `own` is carried out: by a job of `scheduler`, or this is a task of it already.
+fn reaches(own: Scheduler, scheduler: Option<Scheduler>) -> bool {
+    scheduler == Some(own)
+        || (scheduler.is_none()
+            && queue::inside().is_some_and(|(inside, _)| inside == own)
+            && sched::dialect(own).index(&queue::own_env()).is_some())
 }
 
 /// Whether it waits for other jobs.
