@@ -69,3 +69,18 @@ fn an_array_of_directives_is_not_lost_without_a_word() {
     let run = house.ovl_with(&inside, &["run", "s.sh"]).ok();
     assert_eq!(run.says("without effect here: --array=1-3 (s.sh:1:9), --mail-type=END (s.sh:1:21)").stdout, "ran\n");
 }
+
+#[test]
+fn a_directory_as_output_takes_a_file_of_the_jobs_name() {
+    let house = site("true", "true");
+    std::fs::create_dir(house.path("work/there")).unwrap();
+    let work = house.path("work").display().to_string();
+    house.write("work/s.sh", "#BSUB -o logs/ -e there\ntrue\n");
+    let run = house.ovl(&["run", "--dry-run", "s.sh"]).ok();
+    run.prints(&format!("--output={work}/logs/s.sh-%j.out\n")).prints(&format!("--error={work}/there/s.sh-%j.err\n"));
+    house.write("work/list", "1\n2\n");
+    house.write("work/here.sh", "echo out $1\n");
+    house.ovl(&["run", "--dry-run", "--array", "list", "s.sh"]).ok().prints("/logs/s.sh-%A_%a.out\n");
+    house.ovl(&["run", "--no-submit", "--array", "list", "--output", "new/", "here.sh"]).ok();
+    assert_eq!(house.names("work/new").len(), 2);
+}

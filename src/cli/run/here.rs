@@ -75,7 +75,10 @@ fn array(planned: &Planned) -> Outcome {
             let cmd = Cmd::new(&program).args(["internal", "task"]).arg(&dir).arg("--index").arg(next.to_string());
             // The first task begins files that all of them share.
             let shares = |figure: &Option<Figure<String>>| {
-                next > 1 && figure.as_ref().is_some_and(|figure| !pattern::tells_tasks(&figure.value))
+                next > 1 && figure.as_ref().is_some_and(|figure| {
+                        let file = work::in_directory(&env::current_dir(), &figure.value, "", true, "");
+                        !pattern::tells_tasks(&file.to_string_lossy())
+                    })
             };
             let output_to = (output.as_path(), shares(&planned.asks.output));
             let error_to = error.as_deref().map(|error| (error, shares(&planned.asks.error)));
@@ -123,8 +126,10 @@ fn logs(planned: &Planned, index: u32) -> (PathBuf, Option<PathBuf>) {
         }))
     };
     let output = match &planned.asks.output {
-        Some(output) => fill(&env::current_dir().join(&output.value)),
+        Some(output) => fill(&work::in_directory(&env::current_dir(), &output.value, &name, true, "out")),
         None => planned.context.config.logs_dir().join("run").join(format!("{name}-{id}_{index}.out")),
     };
-    (output, planned.asks.error.as_ref().map(|error| fill(&env::current_dir().join(&error.value))))
+    let error = planned.asks.error.as_ref();
+    let error = error.map(|error| fill(&work::in_directory(&env::current_dir(), &error.value, &name, true, "err")));
+    (output, error)
 }

@@ -64,16 +64,17 @@ fn job(planned: &Planned, dir: &Path, queue: &Queue, dag: bool) -> Result<Job, F
     let config = &planned.context.config;
     let name = planned.asks.name.as_ref().map_or(planned.file.as_str(), |name| name.value.as_str());
     let name = queue.dialect.job_name(name);
-    let within = |text: &str| request.cwd.join(text);
+    let array = planned.array.is_some() || planned.asks.array.is_some();
+    let within = |text: &str, ending| work::in_directory(&request.cwd, text, &name, array, ending);
     let output = match &planned.asks.output {
-        Some(output) => within(&output.value),
+        Some(output) => within(&output.value, "out"),
         None => {
-            let marks = if planned.array.is_some() || planned.asks.array.is_some() { "%A_%a" } else { "%j" };
+            let marks = if array { "%A_%a" } else { "%j" };
             let dir = config.logs_dir().join("run");
             PathBuf::from(pattern::escape(&dir.to_string_lossy())).join(format!("{name}-{marks}.out"))
         }
     };
-    let error = planned.asks.error.as_ref().map(|error| within(&error.value));
+    let error = planned.asks.error.as_ref().map(|error| within(&error.value, "err"));
     let program =
         env::current_exe().map_err(|error| Failure::new(code::ERROR, format!("ovl cannot name itself: {error}")))?;
     let words = |path: &Path| path.to_string_lossy().into_owned();

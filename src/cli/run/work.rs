@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::failure::{Failure, code};
 use crate::config::Config;
 use crate::model::resources::JobId;
-use crate::sched::Env;
+use crate::sched::{Env, pattern};
 use crate::script::request::Request;
 use crate::store::layers::Layers;
 use crate::sys::{clock, fs};
@@ -47,6 +47,18 @@ pub fn freeze(planned: &Planned) -> Result<(PathBuf, Request), Failure> {
         .map_err(|error| Failure::new(code::ERROR, format!("the request cannot be written: {error}")))?;
     fs::write_quick(&dir.join(REQUEST), &bytes, 0o600).map_err(no_state)?;
     Ok((dir, request))
+}
+
+/// The whole pattern of an output that is asked for, seen from `dir`: a directory (named with a slash at its end, or
+/// there already) takes a file with the job's name and number in it.
+pub fn in_directory(dir: &Path, asked: &str, name: &str, array: bool, ending: &str) -> PathBuf {
+    let path = dir.join(asked);
+    let is_dir = || fs::metadata_if_exists(&path).ok().flatten().is_some_and(|meta| meta.is_dir());
+    if !asked.ends_with('/') && !is_dir() {
+        return path;
+    }
+    let marks = if array { "%A_%a" } else { "%j" };
+    path.join(format!("{}-{marks}.{ending}", pattern::escape(name)))
 }
 
 /// Reads a frozen request.
