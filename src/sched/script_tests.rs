@@ -239,9 +239,13 @@ fn tasks_and_what_they_have() {
         (granted.nodes, granted.tasks, granted.per_node, granted.cpus, granted.mem)
     };
     assert_eq!(
-        granted(Scheduler::Pbs, &[("PBS_NODEFILE", "/file"), ("NCPUS", "4")], 1, "n1\nn1\nn2\nn2\n"),
+        granted(Scheduler::Pbs, &[("PBS_NODEFILE", "/file"), ("NCPUS", "4")], 2, "n1\nn1\nn2\nn2\n"),
         (Some(2), Some(4), Some(2), Some(2), None)
     );
+    // Chunks of 4 CPUs for one task each, two of them on a node.
+    let chunk = [("PBS_NODEFILE", "/file"), ("NCPUS", "4")];
+    assert_eq!(granted(Scheduler::Pbs, &chunk, 4, "n1\nn1\n").3, Some(4));
+    assert_eq!(granted(Scheduler::Pbs, &chunk, 8, "n1\nn1\n").3, Some(4));
     assert_eq!(granted(Scheduler::Pbs, &[("PBS_NODEFILE", "/gone")], 1, ""), (None, None, None, None, None));
     assert_eq!(
         granted(Scheduler::Lsf, &[("LSB_MCPU_HOSTS", "a 4 b 4 ")], 2, ""),

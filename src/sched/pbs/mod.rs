@@ -110,7 +110,7 @@ impl Dialect for Pbs {
     }
 
     /// The node file has a line for each task (pbs_resources(7), mpiprocs). Memory is told nowhere.
-    fn granted_tasks(&self, env: &Env, _cpus: u32, read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
+    fn granted_tasks(&self, env: &Env, cpus: u32, read: &dyn Fn(&str) -> Option<String>) -> batch::Granted {
         let hosts = env.get("PBS_NODEFILE").and_then(|path| read(path));
         let hosts: Vec<&str> =
             hosts.as_deref().unwrap_or("").lines().map(str::trim).filter(|host| !host.is_empty()).collect();
@@ -120,7 +120,8 @@ impl Dialect for Pbs {
         }
         let number = |number: usize| u32::try_from(number).ok().filter(|number| *number > 0);
         let per_node = counts.values().max().copied();
-        let cpus = self.granted(env).cpus.map(|cpus| (cpus / per_node.unwrap_or(1).max(1)).max(1));
+        // NCPUS is that of a chunk: tasks that may lie anywhere have chunks of their own, also several on a node.
+        let cpus = self.granted(env).cpus.map(|own| cpus.clamp(1, own));
         batch::Granted { nodes: number(counts.len()), tasks: number(hosts.len()), per_node, cpus, mem: None }
     }
 
