@@ -123,7 +123,7 @@ fn an_array(site: &Site) {
     site.house.write("work/list", "only one\n");
     site.submit(&["--name", "one", "--array", "list", "s.sh"]);
     site.over();
-    assert!(site.log("one-").ends_with("[only][one]\n"), "{:?}", site.logs());
+    assert_eq!(site.log("one-"), "a/1\n1\n[only][one]\n", "{:?}", site.logs());
 }
 
 fn jobs_wait_for_others(site: &Site) {

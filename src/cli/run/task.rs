@@ -27,6 +27,8 @@ pub fn run(dir: &Path, rank: Option<&str>, index: Option<u32>) -> Outcome {
     let context = work::context(&request)?;
     let env = queue::own_env();
     let index = index.or_else(|| sched::dialect(request.scheduler?).index(&env));
+    // An array of one is a plain job to PBS.
+    let index = index.or_else(|| (request.tasks.as_ref()?.len() == 1).then_some(1));
     let index = index.filter(|_| request.tasks.is_some());
     if let Some(vars) = rank {
         let vars = vars.split(',').map(str::to_owned).collect();
