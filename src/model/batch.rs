@@ -101,13 +101,15 @@ impl Default for Shape {
 impl Shape {
     /// Tasks on the fullest node.
     pub fn most_per_node(&self) -> u32 {
-        self.per_node.unwrap_or_else(|| self.tasks.div_ceil(self.nodes.max(1))).max(1)
+        self.chunks().into_iter().map(|(_, each)| each).max().unwrap_or(1)
     }
 
     /// Kinds of nodes: how many of them, and the tasks on each. Their tasks add up.
     pub fn chunks(&self) -> Vec<(u32, u32)> {
         let nodes = self.nodes.max(1);
-        let all = match self.per_node.filter(|each| *each > 0) {
+        // What fits fewer nodes than are asked for is the most on each: then all nodes are used alike.
+        let full = |each: &u32| *each > 0 && self.tasks.div_ceil(*each) == nodes;
+        let all = match self.per_node.filter(full) {
             Some(each) => [(self.tasks / each, each), (u32::from(!self.tasks.is_multiple_of(each)), self.tasks % each)],
             None => {
                 let (each, more) = (self.tasks / nodes, self.tasks % nodes);
@@ -245,6 +247,9 @@ mod tests {
         assert_eq!(asks(2, 5, 0).shape().unwrap().chunks(), [(1, 3), (1, 2)]);
         assert_eq!(asks(0, 5, 2).shape().unwrap().chunks(), [(2, 2), (1, 1)]);
         assert_eq!(asks(0, 3, 0).shape().unwrap().chunks(), [(1, 3)]);
+        let four = asks(4, 8, 4).shape().unwrap();
+        assert_eq!((four.chunks(), four.most_per_node()), (vec![(4, 2)], 2));
+        assert_eq!(asks(3, 8, 4).shape().unwrap().chunks(), [(2, 3), (1, 2)]);
         let huge = asks(u32::MAX, 0, u32::MAX);
         assert!(huge.shape().is_err());
         // A flag -n wins over the tasks per node of the directives, not over their nodes.
