@@ -169,6 +169,8 @@ pub struct Batch {
     pub dag: bool,
     /// Directives make it an array, in their scheduler's own words.
     pub own_array: bool,
+    /// PBS: the nodes are chunks of a `select`, which lie wherever `place` says.
+    pub own_chunks: bool,
 }
 
 impl Batch {

@@ -36,6 +36,7 @@ fn script_job(shape: Shape, array: Option<Array>) -> Job {
         umask: Some("0027".into()),
         dag: false,
         own_array: false,
+        own_chunks: false,
     };
     Job { output: "/logs/100%% o-%A_%a-%j".into(), batch: Some(batch), ..job(full()) }
 }
@@ -197,6 +198,23 @@ fn tasks_of_an_array_do_not_truncate_each_others_output() {
     assert!(dialect(Scheduler::HtCondor).write(&array("/o", false)).notes[0].contains("put %a into its name"));
     let alone = Job { output: "/o-%j".into(), ..script_job(Shape::default(), None) };
     assert!(line(Scheduler::Lsf, &alone, "exec >").starts_with("exec >'/o-'\"${LSB_JOBID}\" 2>"));
+}
+
+#[test]
+fn chunks_lie_as_the_script_says() {
+    let two = Shape { nodes: 2, tasks: 4, per_node: None, spread: false };
+    let place = |text: &str, own_chunks| {
+        let (resources, _) = of_script(text);
+        let mut job = Job { resources, ..script_job(two, None) };
+        job.batch = job.batch.map(|batch| Batch { own_chunks, ..batch });
+        let text = dialect(Scheduler::Pbs).write(&job).text;
+        text.lines().find(|line| line.contains("place=")).map(str::to_owned)
+    };
+    let select = "#PBS -l select=2:ncpus=2";
+    assert_eq!(place(&format!("{select}\n"), true), None);
+    assert_eq!(place(&format!("{select} -l place=pack:excl\n"), true).as_deref(), Some("#PBS -l place=pack:excl"));
+    assert_eq!(place(&format!("{select},place=free:group=sw\n"), true).as_deref(), Some("#PBS -l place=free:group=sw"));
+    assert_eq!(place("#SBATCH -N 2\n", false).as_deref(), Some("#PBS -l place=scatter"));
 }
 
 #[test]

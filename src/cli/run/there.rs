@@ -95,6 +95,9 @@ fn job(planned: &Planned, dir: &Path, queue: &Queue, dag: bool) -> Result<Job, F
             umask: host::umask(),
             dag,
             own_array: planned.asks.array.is_some(),
+            own_chunks: planned.asks.nodes.as_ref().is_some_and(
+                |nodes| matches!(&nodes.source, Source::Directive { text, .. } if text.starts_with("-l") && text.contains("select=")),
+            ),
         }),
     })
 }

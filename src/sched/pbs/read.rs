@@ -292,6 +292,9 @@ fn place(gather: &mut Gather, flag: &Flag, value: &str) {
     for item in value.split(':') {
         match item {
             "excl" | "exclhost" => gather.resources.exclusive = figure(flag, true),
+            "free" | "pack" | "scatter" | "vscatter" if gather.asks.is_some() => {
+                gather.extra_words(flag, vec!["-l".to_owned(), format!("place={item}")]);
+            }
             "free" | "pack" | "scatter" | "vscatter" | "shared" => {}
             _ => gather.extra_words(flag, vec!["-l".to_owned(), format!("place={item}")]),
         }

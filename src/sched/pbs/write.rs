@@ -42,14 +42,15 @@ pub fn write(job: &Job) -> Written {
     let extras = own_extras(asked, Scheduler::Pbs, &mut notes);
     let shape = job.batch.as_ref().map(|batch| batch.shape).unwrap_or_default();
     line(&["-l", &select(asked, &shape, &extras, &mut notes)]);
-    let mut place = Vec::new();
-    if shape.nodes > 1 {
-        place.push("scatter");
-    }
+    let arrangement = |text: &&str| matches!(*text, "free" | "pack" | "scatter" | "vscatter");
+    let said: Vec<&str> = extras.iter().filter_map(|extra| listed(extra, "place=")).collect();
+    // Chunks need not be nodes, where they are PBS' own.
+    let nodes = shape.nodes > 1 && job.batch.as_ref().is_some_and(|batch| !batch.own_chunks);
+    let mut place: Vec<&str> = said.iter().copied().find(arrangement).or(nodes.then_some("scatter")).into_iter().collect();
     if asked.exclusive.as_ref().is_some_and(|exclusive| exclusive.value) {
         place.push("excl");
     }
-    place.extend(extras.iter().filter_map(|extra| listed(extra, "place=")));
+    place.extend(said.into_iter().filter(|text| !arrangement(text)));
     if !place.is_empty() {
         line(&["-l", &format!("place={}", place.join(":"))]);
     }
