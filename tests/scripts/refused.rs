@@ -84,3 +84,25 @@ fn a_directory_as_output_takes_a_file_of_the_jobs_name() {
     house.ovl(&["run", "--no-submit", "--array", "list", "--output", "new/", "here.sh"]).ok();
     assert_eq!(house.names("work/new").len(), 2);
 }
+
+#[test]
+fn options_are_judged_before_a_job_is_submitted() {
+    let house = site("true", "true");
+    let told = |line: &str, flags: &[&str]| {
+        house.write("work/s.sh", format!("#!/bin/bash\n#SBATCH --mem=1G\n{line}\ntrue\n"));
+        house.ovl(&[&["run", "--dry-run", "--json"], flags, &["s.sh"]].concat())
+    };
+    told("#OVL:--env odd", &[]).code(4).says("error: s.sh:3:1: #OVL: --env: 'odd' is not NAME=VALUE");
+    told("#OVL:--base gone", &[]).code(4).says("error: s.sh:3:1: #OVL: --base: ").says("work/gone");
+    told("#OVL:--bind a:b", &[]).code(4).says("the place inside must be absolute");
+    told("", &["--env", "=x"]).code(4).says("error: --env: '=x' is not NAME=VALUE");
+    let exec = |run: crate::support::house::Run| run.ok().json()["exec"].clone();
+    let work = house.path("work").display().to_string();
+    std::fs::create_dir(house.path("work/root")).unwrap();
+    let words = exec(told("#OVL:--base root --bind data:/in:ro", &["--bind", "more"]));
+    let expected = [format!("--base={work}/root"), format!("--bind={work}/data:/in:ro"), format!("--bind={work}/more")];
+    assert_eq!(words, serde_json::json!(expected));
+    // Flags win over what contradicts them.
+    assert_eq!(exec(told("#OVL:--nv", &["--no-gpu"])), serde_json::json!(["--no-gpu"]));
+    assert_eq!(exec(told("#OVL:--no-gpu\n#OVL:--rocm", &["--nv"])), serde_json::json!(["--nv"]));
+}

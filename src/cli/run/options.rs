@@ -6,9 +6,12 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser};
 
 use crate::cli::args::{OptionWords, Options};
 use crate::cli::failure::Failure;
+use crate::exec::binds;
+use crate::model::env::is_name;
 use crate::model::need::Need;
 use crate::recipe::spec::At;
 use crate::script::{self, Line, Script};
+use crate::sys::{env, fs};
 
 /// Options that are understood: overlays apart, as they are resolved, and the words of all others.
 #[derive(Debug, Default)]
@@ -33,14 +36,62 @@ pub fn words(script: &Script, typed: Option<&ArgMatches>) -> Result<Exec, Failur
         }
         let words: Vec<String> = line.words.iter().map(|(_, word)| word.clone()).collect();
         if let Ok(matches) = OptionWords::command().try_get_matches_from(words) {
-            exec.words.extend(rebuilt(&matches));
+            let place = |why: String| Failure::usage(format!("{}: #{}: {why}", line.loc, line.marker));
+            add(&mut exec.words, rebuilt(&matches)).map_err(place)?;
         }
     }
     if let Some(matches) = typed {
         exec.typed = matches.get_many::<String>("overlay").into_iter().flatten().cloned().collect();
-        exec.words.extend(rebuilt(matches));
+        add(&mut exec.words, rebuilt(matches)).map_err(Failure::usage)?;
     }
+    // What a job would only find when it runs.
+    understood(&exec.words)?;
     Ok(exec)
+}
+
+/// Words that contradict each other: the last one counts.
+const GPUS: [&str; 3] = ["--nv", "--rocm", "--no-gpu"];
+
+/// Adds words that win over those before them. Paths become absolute, as a job may run elsewhere.
+fn add(all: &mut Vec<String>, words: Vec<String>) -> Result<(), String> {
+    let cwd = env::current_dir();
+    for word in words {
+        let word = match word.split_once('=') {
+            Some(("--base", path)) => {
+                let path = cwd.join(path);
+                fs::metadata(&path).map_err(|error| format!("--base: {error}"))?;
+                format!("--base={}", path.display())
+            }
+            Some(("--bind", text)) => {
+                binds::parse(text, &cwd).map_err(|why| format!("--bind: {why}"))?;
+                let (source, rest) = text.split_once(':').map_or((text, None), |(source, rest)| (source, Some(rest)));
+                let rest = rest.map(|rest| format!(":{rest}")).unwrap_or_default();
+                format!("--bind={}{rest}", cwd.join(source).display())
+            }
+            Some(("--env", text)) if !text.split_once('=').is_some_and(|(name, _)| is_name(name)) => {
+                return Err(format!("--env: '{text}' is not NAME=VALUE"));
+            }
+            _ => word,
+        };
+        if GPUS.contains(&word.as_str()) {
+            all.retain(|known| !GPUS.contains(&known.as_str()));
+        }
+        all.push(word);
+    }
+    Ok(())
+}
+
+/// The options that words mean.
+pub fn understood(words: &[String]) -> Result<Options, Failure> {
+    OptionWords::try_parse_from(words)
+        .map(|all| all.options)
+        .map_err(|error| Failure::usage(first_line(&error)))
+}
+
+/// The first line of clap's own words, without its `error:`.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 /// A line's options.
@@ -60,9 +111,7 @@ fn parse(line: &Line) -> Result<Options, Failure> {
             .and_then(|text| line.words.iter().find(|(_, word)| *word == text || word.ends_with(&format!("={text}"))));
         let (loc, word) =
             value.or(place).or(line.words.first()).map_or((&line.loc, ""), |(loc, word)| (loc, word.as_str()));
-        // The first line of clap's own words, without its `error:`.
-        let text = error.to_string();
-        let said = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let said = first_line(&error);
         let marker = line.marker;
         let why = if said.contains("unexpected argument") { format!("'{word}' is no option here") } else { said };
         Failure::usage(format!("{loc}: #{marker}: {why}"))

@@ -4,10 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::Parser;
-
-use super::{is_alone, work};
-use crate::cli::args::OptionWords;
+use super::{is_alone, options, work};
 use crate::cli::failure::{Failure, Outcome, code};
 use crate::cli::{Context, exec};
 use crate::model::batch::Granted;
@@ -97,9 +94,7 @@ pub fn granted(request: &Request, env: &Env, inside: Option<Scheduler>, context:
 /// Becomes the script, inside its overlays.
 pub fn become_script(request: &Request, vars: Vec<String>, index: Option<u32>, context: &Context) -> Outcome {
     let command = request.command(index).map_err(|error| Failure::usage(error.to_string()))?;
-    let options = OptionWords::try_parse_from(&request.exec)
-        .map_err(|error| Failure::usage(error.to_string().lines().next().unwrap_or_default().to_owned()))?
-        .options;
+    let options = options::understood(&request.exec)?;
     let mut with = options.with;
     // First, so that what the user sets wins.
     let mut all = vars;
