@@ -168,6 +168,8 @@ fn lines_of_each_scheduler() {
         }
         assert_eq!(text.contains("#SBATCH --nodes="), scheduler == Scheduler::Slurm && !shape.spread);
     }
+    let notes = dialect(Scheduler::Lsf).write(&script_job(spread, None)).notes;
+    assert_eq!(notes, ["all 3 tasks of 8 CPUs go to one host; for several, say how many: -N"]);
     // PBS knows no array of one.
     let one = dialect(Scheduler::Pbs).write(&script_job(four, Some(Array { count: 1, limit: None }))).text;
     assert!(!one.contains("-J "), "{one}");

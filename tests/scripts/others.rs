@@ -180,6 +180,11 @@ fn several_tasks(site: &Site) {
     let each = 4 / nodes;
     let expected: Vec<String> = (0..4).map(|rank| format!("{rank}/4 {nodes} {each} 1 200 a/1 x  y")).collect();
     assert_eq!(lines, expected);
+    if site.kind == Kind::Pbs {
+        site.house.write("work/gpu.sh", "#SBATCH -n 4\ntrue\n");
+        site.house.ovl(&["run", "--dry-run", "-g", "1", "gpu.sh"]).code(4).says("GPUs are those of a node").says("-N");
+        site.house.ovl(&["run", "--dry-run", "-g", "1", "-N", "2", "gpu.sh"]).ok();
+    }
     if site.kind == Kind::HtCondor {
         site.house.ovl(&["run", "-N", "2", "mpi.sh"]).code(4).says("HTCondor runs a job on one machine");
     }

@@ -173,6 +173,10 @@ fn plan<'a>(
             shape.nodes
         )));
     }
+    if let (Some(Scheduler::Pbs), true, Some(gpus)) = (scheduler, shape.spread, &resources.gpus) {
+        let text = format!("{}: GPUs are those of a node, but PBS may put every task on any node", gpus.source);
+        return Err(Failure::usage(text).hint("say on how many nodes the tasks lie: -N"));
+    }
     let count = tasks.as_ref().map(|tasks| u32::try_from(tasks.len()).unwrap_or(u32::MAX));
     let cwd = asks.cwd.as_ref().map_or_else(env::current_dir, |dir| env::current_dir().join(&dir.value));
     let file = match args.script.file_name().filter(|_| label != "-") {

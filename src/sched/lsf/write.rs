@@ -44,6 +44,9 @@ pub fn write(job: &Job) -> Written {
         (false, 1) => vec![section("span", "hosts=1".to_owned())],
         (false, _) => vec![section("span", format!("ptile={on_node}"))],
     };
+    if shape.spread && cpus > 1 {
+        notes.push(format!("all {} tasks of {cpus} CPUs go to one host; for several, say how many: -N", shape.tasks));
+    }
     requirement.extend(rusage(asked, shape.most_per_node(), &mut notes));
     let mut gpu = asked.gpus.as_ref().map(|gpus| match &gpus.value.kind {
         Some(kind) => format!("num={}:gmodel={kind}", gpus.value.count),
