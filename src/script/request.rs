@@ -40,6 +40,9 @@ pub struct Request {
     pub cwd: PathBuf,
     /// Who has the job; None: it runs where it was started.
     pub scheduler: Option<Scheduler>,
+    /// The umask of whoever submits it, in octal digits.
+    #[serde(default)]
+    pub umask: Option<String>,
     /// The configuration.
     pub settings: BTreeMap<String, Vec<String>>,
 }
@@ -115,6 +118,7 @@ mod tests {
             launcher: "auto".into(),
             cwd: "/".into(),
             scheduler: None,
+            umask: None,
             settings: BTreeMap::new(),
         }
     }

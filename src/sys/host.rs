@@ -28,6 +28,13 @@ pub fn umask() -> Option<String> {
     umask.bytes().all(|byte| byte.is_ascii_digit()).then_some(umask)
 }
 
+/// Sets it, from octal digits; what is no such number changes nothing.
+pub fn set_umask(digits: &str) {
+    if let Ok(bits) = u32::from_str_radix(digits, 8) {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(bits & 0o777));
+    }
+}
+
 /// Effective user and group id.
 pub fn ids() -> (u32, u32) {
     (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw())

@@ -70,7 +70,7 @@ macro_rules! for_each_scheduler {
     };
 }
 
-for_each_scheduler!(a_job, an_array, jobs_wait_for_others, several_tasks, outputs, what_is_written, a_lost_answer);
+for_each_scheduler!(a_job, the_umask_is_the_submitters, an_array, jobs_wait_for_others, several_tasks, outputs, what_is_written, a_lost_answer);
 
 fn a_job(site: &Site) {
     let path = site.house.write(
@@ -90,6 +90,14 @@ fn a_job(site: &Site) {
     let expected =
         format!("a/1\n[a b][][it's \"x\" $HOME `id` \\][l1\nl2]\n1 1 1 2 100 1\n{}\n0022\noops\n", work.display());
     assert_eq!(log, expected);
+}
+
+fn the_umask_is_the_submitters(site: &Site) {
+    site.house.write("work/s.sh", format!("{SMALL}umask\n"));
+    let line = format!("umask 027; {} run --name masked s.sh", program().display());
+    crate::support::queue::shell(&site.house, &line).ok();
+    site.over();
+    assert_eq!(site.log("masked-"), "0027\n");
 }
 
 fn an_array(site: &Site) {

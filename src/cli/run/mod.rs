@@ -23,7 +23,7 @@ use crate::run::queue::{self, Queue};
 use crate::sched::{self, FlagError};
 use crate::script::request::Request;
 use crate::script::{self, Script, Wrong};
-use crate::sys::{env, fs, signal, term};
+use crate::sys::{env, fs, host, signal, term};
 
 pub use options::needs_of_lines;
 pub use task::{await_jobs, run as task};
@@ -205,6 +205,7 @@ fn plan<'a>(
         launcher,
         cwd,
         scheduler,
+        umask: host::umask(),
         settings: context.config.frozen(),
     };
     request.ask(&resources, shape);

@@ -15,13 +15,17 @@ use crate::run::queue;
 use crate::sched::{self, Env};
 use crate::script::launch;
 use crate::script::request::Request;
-use crate::sys::{env, process, signal};
+use crate::sys::{env, host, process, signal};
 
 /// Carries out a task: `ovl internal task`.
 pub fn run(dir: &Path, rank: Option<&str>, index: Option<u32>) -> Outcome {
     signal::die_on_closed_pipe();
     let request = work::thaw(dir)?;
     let context = work::context(&request)?;
+    // Other schedulers run a job script that sets it.
+    if let (Some(Scheduler::HtCondor), Some(umask)) = (request.scheduler, &request.umask) {
+        host::set_umask(umask);
+    }
     let env = queue::own_env();
     let index = index.or_else(|| sched::dialect(request.scheduler?).index(&env));
     // An array of one is a plain job to PBS.
