@@ -266,3 +266,14 @@ fn tasks_that_share_a_log_do_not_truncate_it() {
         assert_eq!(log(&house, "work", "e-2"), "err 2\n");
     }
 }
+
+#[test]
+fn a_dry_run_shows_the_launcher() {
+    let house = house(&[]);
+    launcher(&house, "mpiexec");
+    house.write("work/s.sh", "#SBATCH -n 3 -c 1\ntrue\n");
+    let run = house.ovl(&["run", "--dry-run", "--no-submit", "s.sh"]).ok();
+    assert!(run.stdout.starts_with("mpiexec -n 3 ovl exec --env=NNODES=1 --env=NTASKS=3 "), "{run:#?}");
+    let run = house.ovl(&["run", "--dry-run", "--no-submit", "--launcher", "none", "s.sh"]).ok();
+    assert!(run.stdout.starts_with("ovl exec "), "{run:#?}");
+}

@@ -54,6 +54,9 @@ fn here(planned: &Planned) -> Outcome {
     let context = planned.context;
     let inside = queue::inside().map(|(scheduler, _)| scheduler);
     let granted = super::task::granted(request, &queue::own_env(), inside, context);
+    let tasks = granted.tasks.unwrap_or(1);
+    let alone = super::is_alone(&request.shape) || work::is_rank(&queue::own_env());
+    let launcher = if alone { None } else { super::task::launcher(request, tasks, inside)? };
     let count = planned.array.map_or(1, |array| array.count);
     let mut lines = Vec::new();
     for index in 1..=count {
@@ -64,6 +67,11 @@ fn here(planned: &Planned) -> Outcome {
         }
         cmd = cmd.args(&request.exec).arg("--");
         cmd = cmd.args(request.command(index).map_err(|error| Failure::usage(error.to_string()))?);
+        if let Some(launcher) = &launcher {
+            let each = std::iter::once(cmd.program).chain(cmd.args).collect();
+            let mut argv = launcher.argv(tasks, granted.cpus, each).into_iter();
+            cmd = Cmd::new(argv.next().unwrap_or_default()).args(argv);
+        }
         lines.push(cmd);
     }
     if planned.args.json {

@@ -13,7 +13,7 @@ use crate::model::resources::Scheduler;
 use crate::run::Local;
 use crate::run::queue;
 use crate::sched::{self, Env};
-use crate::script::launch;
+use crate::script::launch::{self, Launcher};
 use crate::script::request::Request;
 use crate::sys::{env, host, process, signal};
 
@@ -49,12 +49,7 @@ pub fn start(request: &Request, dir: &Path, index: Option<u32>, context: &Contex
     if is_alone(&request.shape) || work::is_rank(&env) {
         return become_script(request, vars, index, context);
     }
-    let find = |program: &str| process::find(program).is_some();
-    let launcher = launch::choose(&request.launcher, tasks, inside, &find).map_err(|error| {
-        Failure::new(code::UNFIT, error.to_string())
-            .hint("name one with --launcher or run.launcher, or start the script once with --launcher none")
-    })?;
-    let Some(launcher) = launcher else { return become_script(request, vars, index, context) };
+    let Some(launcher) = launcher(request, tasks, inside)? else { return become_script(request, vars, index, context) };
     let program =
         env::current_exe().map_err(|error| Failure::new(code::ERROR, format!("cannot start ovl: {error}")))?;
     let mut each: Vec<OsString> = vec![program.into(), "internal".into(), "task".into(), dir.into()];
@@ -66,6 +61,15 @@ pub fn start(request: &Request, dir: &Path, index: Option<u32>, context: &Contex
     let Some((first, rest)) = argv.split_first() else { return Err(Failure::new(code::ERROR, "there is no launcher")) };
     let error = process::become_command(&Cmd::new(first).args(rest));
     Err(Failure::new(code::UNFIT, format!("cannot start {}: {error}", first.to_string_lossy())))
+}
+
+/// What starts several tasks here, if anything does.
+pub fn launcher(request: &Request, tasks: u32, inside: Option<Scheduler>) -> Result<Option<Launcher>, Failure> {
+    let find = |program: &str| process::find(program).is_some();
+    launch::choose(&request.launcher, tasks, inside, &find).map_err(|error| {
+        Failure::new(code::UNFIT, error.to_string())
+            .hint("name one with --launcher or run.launcher, or start the script once with --launcher none")
+    })
 }
 
 /// What there is for it: by the scheduler's word, then by what was asked for, then by the local budget.
