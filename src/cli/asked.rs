@@ -16,7 +16,7 @@ pub fn resources(asked: &Asked) -> Result<Resources, Failure> {
         Ok(Some(Figure::new(value.clone(), flag(name))))
     };
     if asked.cpus == Some(0) {
-        return Err(Failure::usage("--cpus: a build needs at least one CPU"));
+        return Err(Failure::usage("--cpus: at least one CPU is needed"));
     }
     let size = |text: &String| units::parse_size(text).map_err(|why| Failure::usage(format!("--mem: {why}")));
     let mem = asked.mem.as_ref().map(size).transpose()?;

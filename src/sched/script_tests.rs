@@ -61,7 +61,7 @@ fn scripts_may_ask_for_what_builds_must_not() {
     );
     assert_eq!(shown("#BSUB -n 8 -R \"span[hosts=1]\"\n"), "1x1 cpus=8");
     assert_eq!(shown("#BSUB -n 4 -R \"affinity[core(2)]\"\n"), "1x4 cpus=2");
-    assert_eq!(shown("#BSUB -w done(1) -u me\n"), "1x1 extra[-w done(1)] extra[-u me]");
+    assert_eq!(shown("#BSUB -w done(1) -u me -Ne\n"), "1x1 extra[-w done(1)] extra[-u me] extra[-Ne]");
     for refused in ["#SBATCH --wrap=x\n", "#SBATCH -N 0\n", "#PBS -l select=1:ncpus=1+2:ncpus=2\n", "#BSUB -pack f\n"] {
         assert!(read_script(&directives(refused), None).is_err(), "{refused}");
     }

@@ -101,7 +101,8 @@ fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
         "o" | "oo" => asks.output = path(text?),
         "e" | "eo" => asks.error = path(text?),
         "cwd" => asks.cwd = text?,
-        "K" | "N" | "Nd" | "Ne" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty"
+        "N" | "Nd" | "Ne" => gather.extra(flag),
+        "K" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty"
         | "L" => {}
         "nnodes" => asks.nodes = figure(flag, count(flag.value(), 1).map_err(|why| flag.error(why))?),
         "w" => {
@@ -150,7 +151,7 @@ fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
             return Err(flag.refuse("a build runs without a terminal", "remove it"));
         }
         "pack" | "h" | "V" | "json" | "yaml" | "jsdl" | "jsdl_strict" | "stage" => {
-            return Err(flag.refuse("it does not fit a build: ovl writes the job script itself", "remove it"));
+            return Err(flag.refuse("it does not fit here: ovl writes the job script itself", "remove it"));
         }
         // ovl's own business.
         "B" | "J" | "Jd" | "K" | "L" | "N" | "Nd" | "Ne" | "cwd" | "e" | "env" | "eo" | "i" | "is" | "notify" | "o"

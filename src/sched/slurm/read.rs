@@ -101,7 +101,7 @@ fn one(gather: &mut Gather, flag: &Flag) -> Result<(), FlagError> {
         }
         "clusters" => return Err(flag.refuse("ovl speaks to the cluster it runs on", "remove it, and run ovl there")),
         "wrap" | "help" | "usage" | "version" | "container" | "container-id" => {
-            return Err(flag.refuse("it does not fit a build: ovl writes the job script itself", "remove it"));
+            return Err(flag.refuse("it does not fit here: ovl writes the job script itself", "remove it"));
         }
         // ovl's own business.
         "job-name"
