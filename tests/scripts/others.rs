@@ -70,7 +70,16 @@ macro_rules! for_each_scheduler {
     };
 }
 
-for_each_scheduler!(a_job, the_umask_is_the_submitters, an_array, jobs_wait_for_others, several_tasks, outputs, what_is_written, a_lost_answer);
+for_each_scheduler!(
+    a_job,
+    the_umask_is_the_submitters,
+    an_array,
+    jobs_wait_for_others,
+    several_tasks,
+    outputs,
+    what_is_written,
+    a_lost_answer
+);
 
 fn a_job(site: &Site) {
     let path = site.house.write(

@@ -23,7 +23,8 @@ pub fn run(planned: Planned) -> Outcome {
     }
     let extras = &planned.resources.extra;
     if !extras.is_empty() {
-        let words: Vec<String> = extras.iter().map(|extra| format!("{} ({})", extra.words.join(" "), extra.at)).collect();
+        let words: Vec<String> =
+            extras.iter().map(|extra| format!("{} ({})", extra.words.join(" "), extra.at)).collect();
         context.ui.warn(&format!("said to a scheduler, and without effect here: {}", words.join(", ")));
     }
     if planned.array.is_some() {
@@ -75,7 +76,8 @@ fn array(planned: &Planned) -> Outcome {
             let cmd = Cmd::new(&program).args(["internal", "task"]).arg(&dir).arg("--index").arg(next.to_string());
             // The first task begins files that all of them share.
             let shares = |figure: &Option<Figure<String>>| {
-                next > 1 && figure.as_ref().is_some_and(|figure| {
+                next > 1
+                    && figure.as_ref().is_some_and(|figure| {
                         let file = work::in_directory(&env::current_dir(), &figure.value, "", true, "");
                         !pattern::tells_tasks(&file.to_string_lossy())
                     })

@@ -83,9 +83,7 @@ fn add(all: &mut Vec<String>, words: Vec<String>) -> Result<(), String> {
 
 /// The options that words mean.
 pub fn understood(words: &[String]) -> Result<Options, Failure> {
-    OptionWords::try_parse_from(words)
-        .map(|all| all.options)
-        .map_err(|error| Failure::usage(first_line(&error)))
+    OptionWords::try_parse_from(words).map(|all| all.options).map_err(|error| Failure::usage(first_line(&error)))
 }
 
 /// The first line of clap's own words, without its `error:`.

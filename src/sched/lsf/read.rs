@@ -102,8 +102,7 @@ fn script(gather: &mut Gather, flag: &Flag) -> Result<bool, FlagError> {
         "e" | "eo" => asks.error = path(text?),
         "cwd" => asks.cwd = text?,
         "N" | "Nd" | "Ne" => gather.extra(flag),
-        "K" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty"
-        | "L" => {}
+        "K" | "notify" | "outdir" | "I" | "IS" | "ISp" | "ISs" | "IX" | "Ip" | "Is" | "tty" | "L" => {}
         "nnodes" => asks.nodes = figure(flag, count(flag.value(), 1).map_err(|why| flag.error(why))?),
         "w" => {
             asks.after = text?;

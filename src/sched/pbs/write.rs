@@ -46,7 +46,8 @@ pub fn write(job: &Job) -> Written {
     let said: Vec<&str> = extras.iter().filter_map(|extra| listed(extra, "place=")).collect();
     // Chunks need not be nodes, where they are PBS' own.
     let nodes = shape.nodes > 1 && job.batch.as_ref().is_some_and(|batch| !batch.own_chunks);
-    let mut place: Vec<&str> = said.iter().copied().find(arrangement).or(nodes.then_some("scatter")).into_iter().collect();
+    let mut place: Vec<&str> =
+        said.iter().copied().find(arrangement).or(nodes.then_some("scatter")).into_iter().collect();
     if asked.exclusive.as_ref().is_some_and(|exclusive| exclusive.value) {
         place.push("excl");
     }
