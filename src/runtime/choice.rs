@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, RuntimeError};
-use super::{apptainer, gpu, native};
+use super::{apptainer, gpu, native, writable};
 use crate::exec::Invocation;
 use crate::sys::fs;
 
@@ -54,6 +54,7 @@ pub fn run(choice: Choice, invocation: &Invocation, state: &Path, say: &dyn Fn(&
         return apptainer::exec(&program, invocation, state);
     }
     let before = namespaces();
+    writable::tell_unlocked(&invocation.layers, say);
     let furnished = gpu::furnished(invocation, say);
     let error = match native::exec(furnished.as_ref().unwrap_or(invocation), say) {
         Err(error) => error,

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(300);
 pub fn exec(invocation: &Invocation, image: &Path, tell: &dyn Fn(&str)) -> Result<Infallible> {
     let held = hold::hold(image, Kind::Write)?;
     if !held.locked {
-        tell(&format!("{} is on a file system without locks: nobody can tell who else uses it", image.display()));
+        tell(&hold::unlocked(image));
     }
     let seen = mend::ready(image, &held, tell)?;
     let way = keeper::Way::find(&held)?;

@@ -52,6 +52,21 @@ pub fn part(path: &Path, file: &File, kind: Kind, start: u64, length: u64) -> Re
     }
 }
 
+/// What is said of an image that nobody can tell the users of.
+pub fn unlocked(path: &Path) -> String {
+    format!("{} is on a file system without locks: nobody can tell who else uses it", path.display())
+}
+
+/// Why an image that looks unclean is left alone where there are no locks: one that is mounted on another node looks the
+/// same, and repairing that would destroy it.
+pub fn unsure(path: &Path) -> RuntimeError {
+    let shown = path.display();
+    RuntimeError::Busy {
+        what: format!("{shown} was not closed cleanly or is being written to; its file system has no locks to tell by"),
+        hint: format!("when nobody uses it anywhere, repair it with: ovl overlay check {shown}"),
+    }
+}
+
 fn busy(path: &Path, kind: Kind) -> RuntimeError {
     let what = match kind {
         Kind::Read => "somebody is writing to it",

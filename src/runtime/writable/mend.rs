@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::hold::Hold;
+use super::hold::{self, Hold};
 use super::tools::{self, E2FSCK};
 use crate::image::ext::{ExtImage, Facts};
 use crate::image::kind::{self, Kind};
@@ -21,6 +21,9 @@ pub fn ready(path: &Path, hold: &Hold, tell: &dyn Fn(&str)) -> Result<(u32, u32)
         )));
     }
     if !Facts::read(&hold.file).map_err(failed)?.is_clean() {
+        if !hold.locked {
+            return Err(hold::unsure(path));
+        }
         repair(path, hold, tell)?;
     }
     let copy = hold.file.try_clone().map_err(PathError::new("open", path))?;
@@ -69,5 +72,26 @@ fn owner(path: &Path, image: &ExtImage) -> Result<(u32, u32)> {
             path.display(),
             path.display()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fs;
+
+    #[test]
+    fn without_locks_an_image_that_looks_unclean_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("ovl-mend-{}", host::token()));
+        // The magic number and no other word: not closed cleanly.
+        let mut bytes = vec![0; 4096];
+        bytes[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
+        fs::write_atomic(&path, &bytes, 0o600).unwrap();
+        let hold = Hold { file: fs::open_rw(&path).unwrap(), locked: false };
+        let error = ready(&path, &hold, &|text| panic!("{text}")).unwrap_err();
+        assert_eq!(error.exit_code(), 6, "{error}");
+        assert!(error.hint().unwrap().contains("when nobody uses it anywhere"), "{error:?}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        fs::remove_file(&path).unwrap();
     }
 }

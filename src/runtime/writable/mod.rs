@@ -12,7 +12,7 @@ mod place;
 mod tools;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use exec::exec;
 pub use hold::hold;
@@ -20,8 +20,10 @@ pub use place::Place;
 
 use super::error::{Result, RuntimeError};
 use super::tree::ExtLayer;
+use crate::image::kind;
 use crate::image::ext::{ExtImage, Facts};
 use crate::image::sif::{Object, Sif};
+use crate::sys::fs;
 use crate::sys::lock::{self, Kind, Use};
 
 /// An image as a layer that is only read; marked as used for as long as the file is open.
@@ -29,11 +31,14 @@ use crate::sys::lock::{self, Kind, Use};
 /// # Errors
 /// When somebody writes it, it is damaged, or it was not unmounted cleanly.
 pub fn read_only(path: &Path, file: File) -> Result<ExtLayer> {
-    hold::lock(path, &file, Kind::Read)?;
+    let locked = hold::lock(path, &file, Kind::Read)?;
     let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
     // A lock of our own does not show here: these are others who read.
     let shared = lock::probe_file(&file).is_ok_and(|used| used == Use::Readers);
     if !shared && !Facts::read(&file).map_err(failed)?.is_clean() {
+        if !locked {
+            return Err(hold::unsure(path));
+        }
         return Err(RuntimeError::Impossible(format!(
             "{} was not closed cleanly; repair it with: ovl overlay check {}",
             path.display(),
@@ -52,4 +57,19 @@ pub fn partition(path: &Path, sif: &Sif, object: &Object) -> Result<ExtLayer> {
     hold::part(path, sif.file(), Kind::Read, object.offset, object.size)?;
     let failed = |source| RuntimeError::Image { path: path.to_owned(), source };
     sif.ext(object).and_then(ExtLayer::new).map_err(failed)
+}
+
+/// Says once when nobody can tell whether an image among these layers, which are only read, is written to meanwhile.
+pub fn tell_unlocked(layers: &[PathBuf], tell: &dyn Fn(&str)) {
+    // Every file opened takes its time on a slow file server; what is named as something else is not looked into.
+    let may_be = |path: &&PathBuf| path.extension().is_none_or(|ending| ending != "sqf" && ending != "sif");
+    let unlocked = layers.iter().filter(may_be).find(|path| {
+        fs::open(path).is_ok_and(|file| {
+            kind::of(&file).is_ok_and(|kind| kind == kind::Kind::Ext)
+                && lock::probe_file(&file).is_ok_and(|used| used == Use::Unknown)
+        })
+    });
+    if let Some(path) = unlocked {
+        tell(&hold::unlocked(path));
+    }
 }

@@ -14,7 +14,7 @@ pub use create::{Order, create};
 pub use own::{Whole, chown};
 pub use resize::{Sizes, resize, sizes};
 
-use super::hold::{Hold, hold};
+use super::hold::{Hold, hold, unlocked, unsure};
 use crate::image::ext::Facts;
 use crate::image::kind::{self, Kind};
 use crate::runtime::error::{Result, RuntimeError};
@@ -31,13 +31,19 @@ pub type Tell<'a> = &'a dyn Fn(&str);
 pub fn hold_image(path: &Path, tell: Tell) -> Result<Hold> {
     let held = hold(path, lock::Kind::Write)?;
     if !held.locked {
-        tell(&format!("{} is on a file system without locks: nobody can tell who else uses it", path.display()));
+        tell(&unlocked(path));
     }
     let found = kind::of(&held.file).map_err(|source| RuntimeError::Image { path: path.to_owned(), source })?;
     match found {
         Kind::Ext => Ok(held),
         _ => Err(RuntimeError::Impossible(format!("{} is no ext image", path.display()))),
     }
+}
+
+/// Makes sure that an image which is to be changed (and not merely repaired, which somebody has decided then) is nobody
+/// else's at the moment.
+fn nobody_elses(path: &Path, held: &Hold) -> Result<()> {
+    if !held.locked && !facts(path, held)?.is_clean() { Err(unsure(path)) } else { Ok(()) }
 }
 
 /// What the superblock of a held image says.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::{Hold, failed, run};
+use super::{Hold, failed, nobody_elses, run};
 use crate::image::ext::{ExtImage, ExtInode};
 use crate::runtime::error::{Result, RuntimeError};
 use crate::sys::fs::PathError;
@@ -25,6 +25,7 @@ pub enum Whole {
 /// # Errors
 /// When the image is damaged.
 pub fn chown(path: &Path, held: &Hold, whole: Whole, (uid, gid): (u32, u32), dry: bool) -> Result<usize> {
+    nobody_elses(path, held)?;
     let broken = |source| RuntimeError::Image { path: path.to_owned(), source };
     let copy = held.file.try_clone().map_err(PathError::new("open", path))?;
     let image = ExtImage::open(copy, 0).map_err(broken)?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::check::{How, Outcome, check};
-use super::{Hold, Tell, facts, failed, run};
+use super::{Hold, Tell, facts, failed, nobody_elses, run};
 use crate::model::units::show_size;
 use crate::runtime::error::{Result, RuntimeError};
 use crate::sys::fs::PathError;
@@ -23,6 +23,7 @@ pub struct Sizes {
 /// # Errors
 /// When it is damaged.
 pub fn sizes(path: &Path, held: &Hold, how: How) -> Result<Sizes> {
+    nobody_elses(path, held)?;
     if let Outcome::Broken(words) = check(path, held, how)? {
         return Err(RuntimeError::Impossible(format!(
             "{} is damaged ({words}); repair it first with: ovl overlay check --yes {}",
