@@ -235,6 +235,30 @@ fn images_are_made_checked_resized_and_given_away() {
 }
 
 #[test]
+fn a_tool_in_the_middle_of_its_work_outlives_its_caller_and_keeps_the_image() {
+    let (house, _) = house();
+    house.make("bin");
+    let done = house.path("work/done");
+    let script = format!("#!/bin/sh\nsleep 3\necho done > {}\n", done.display());
+    let tool = house.path("bin/e2fsck");
+    std::fs::write(&tool, script).unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = house.ovl_command(&["overlay", "check", "env.img"]);
+    command.env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", house.path("bin").display()));
+    let mut child = command.spawn().unwrap();
+    let part = format!("{} -fp", tool.display());
+    wait_for(|| victim(&house, &part).is_some());
+    let tool = victim(&house, &part).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Command::new("kill").args(["-TERM", &tool]).status().unwrap();
+    house.ovl(&["overlay", "check", "env.img"]).code(6);
+    house.settle();
+    assert!(done.exists());
+    house.ovl(&["overlay", "check", "env.img"]).ok();
+}
+
+#[test]
 fn without_the_programs_it_says_what_to_ask_for() {
     let (house, _) = house();
     house.make("bin");

@@ -70,17 +70,25 @@ impl Mounter {
     }
 }
 
-/// Runs a program to its end, lent a file if given; its exit code (none: killed) and everything it said.
+/// Runs a program to its end, lent a file if given; its exit code (none: killed) and everything it said. One that was
+/// lent a file may be in the middle of changing it: it outlives this process, and keeps the lock until it is done.
 pub fn run(program: &Path, args: &[&OsStr], file: Option<&File>) -> io::Result<(Option<i32>, Vec<u8>)> {
     let said = pass::memory_file(b"")?;
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
     // What is half done by them is worth less than an interrupt that waits.
     command.env("LC_ALL", "C").process_group(0);
-    process::die_with_parent(&mut command);
-    if let Some(number) = file.map(AsRawFd::as_raw_fd) {
-        // SAFETY: as above.
-        unsafe { command.pre_exec(move || inherit(number)) };
+    match file.map(AsRawFd::as_raw_fd) {
+        Some(number) => {
+            let prepare = move || {
+                inherit(number)?;
+                // Schedulers signal every process of a job, and terminals that close their session.
+                Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+            };
+            // SAFETY: as above.
+            unsafe { command.pre_exec(prepare) };
+        }
+        None => process::die_with_parent(&mut command),
     }
     let status = command.status()?;
     Ok((status.code(), content(&said)))

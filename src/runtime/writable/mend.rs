@@ -8,7 +8,9 @@ use super::tools::{self, E2FSCK};
 use crate::image::ext::{ExtImage, Facts};
 use crate::image::kind::{self, Kind};
 use crate::runtime::error::{Result, RuntimeError};
+use crate::sys::fork::Signals;
 use crate::sys::fs::PathError;
+use crate::sys::userns::Refusal;
 use crate::sys::{host, lend};
 
 /// Makes sure that a held image can be mounted; the ids by which its owner is to be seen in its namespace.
@@ -36,8 +38,11 @@ fn repair(path: &Path, hold: &Hold, tell: &dyn Fn(&str)) -> Result<()> {
     let program = tools::find(E2FSCK)?;
     tell(&format!("{} was not closed cleanly: repairing it", path.display()));
     let image = lend::path_of(&hold.file);
-    let (code, said) = lend::run(&program, &["-p".as_ref(), image.as_os_str()], Some(&hold.file))
-        .map_err(PathError::new("run e2fsck on", path))?;
+    // An interrupt waits until it is repaired.
+    let signals = Signals::catch().map_err(Refusal::new("catch signals"))?;
+    let ran = lend::run(&program, &["-p".as_ref(), image.as_os_str()], Some(&hold.file));
+    signals.release();
+    let (code, said) = ran.map_err(PathError::new("run e2fsck on", path))?;
     match code {
         Some(0..=3) => Ok(()),
         _ => Err(RuntimeError::Impossible(format!(
