@@ -18,7 +18,7 @@ use crate::sys::{env, fs, pass};
 
 /// Names that are the image's also where nobody has them yet.
 const ALWAYS: [&str; 2] = ["cnt", "ext3"];
-/// Names that stay the host's (or the base's) whatever the image has: what programs write there is not for it.
+/// Names that stay the host's (or the base's) whatever the images have: what programs write there is not for it.
 const NEVER: [&str; 6] = ["proc", "sys", "dev", "run", "tmp", "home"];
 
 /// What lies where at the top of the root.
@@ -43,7 +43,7 @@ fn shares(upper: &Names, tree: &Names, base: &Names, kept: &BTreeSet<OsString>) 
     let mut names: BTreeSet<OsString> = upper.iter().chain(tree).map(|(name, _)| name.clone()).collect();
     names.extend(ALWAYS.map(OsString::from));
     for name in names {
-        if is_mark(&name) || (kept.contains(&name) && find(tree, &name).is_none()) {
+        if is_mark(&name) || kept.contains(&name) {
             continue;
         }
         let hidden = upper.iter().any(|(other, _)| other.as_bytes().strip_prefix(b".wh.") == Some(name.as_bytes()));
@@ -272,6 +272,13 @@ mod tests {
             of("tmp home users dev new file- link@", "", "tmp home users dev"),
             shared("cnt ext3 file link new", "", "")
         );
+    }
+
+    #[test]
+    fn whatever_other_overlays_have_there_too() {
+        let there = "proc sys dev run tmp home users";
+        assert_eq!(of("", there, there), shared("cnt ext3", "", ""));
+        assert_eq!(of(there, &format!("{there} opt"), there), shared("cnt ext3", "opt", ""));
     }
 
     #[test]
