@@ -282,6 +282,25 @@ fn without_the_programs_it_says_what_to_ask_for() {
     house.ovl(&["exec", "-w", "four.img", "true"]).code(1).says("has no /upper and /work");
 }
 
+#[test]
+fn what_is_no_directory_or_not_the_users_is_not_mounted() {
+    let debugfs = |image: &Path, lines: &[&str]| {
+        for line in lines {
+            assert!(Command::new("debugfs").args(["-w", "-R", line]).arg(image).output().unwrap().status.success());
+        }
+    };
+    let (house, image) = house();
+    debugfs(&image, &["set_inode_field /work uid 0"]);
+    house.ovl(&["exec", "-w", "env.img", "true"]).code(1).says("belong to two users").says("overlay chown");
+    house.ovl(&["overlay", "chown", "env.img"]).ok();
+    house.ovl(&["exec", "-w", "env.img", "true"]).ok();
+    debugfs(&image, &["rmdir /upper", "symlink /upper /tmp"]);
+    house.ovl(&["exec", "-w", "env.img", "touch", "/ext3/x"]).code(1).says("/upper in").says("is no directory");
+    debugfs(&image, &["rm /upper", "mkdir /upper", "rmdir /work", "symlink /work /upper"]);
+    house.ovl(&["exec", "-w", "env.img", "true"]).code(1).says("/work in");
+    house.settle();
+}
+
 /// Runs a command in the root of a real Apptainer, as the user with this number there.
 struct Apptainer {
     script: PathBuf,

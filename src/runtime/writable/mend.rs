@@ -60,14 +60,29 @@ fn owner(path: &Path, image: &ExtImage) -> Result<(u32, u32)> {
     let top = image.inode(2).map_err(failed)?;
     let names = image.names(&top).map_err(failed)?;
     let named = |wanted: &[u8]| names.iter().find(|(name, _)| name == wanted).map(|(_, number)| *number);
-    let (Some(upper), Some(_)) = (named(b"upper"), named(b"work")) else {
+    let (Some(upper), Some(work)) = (named(b"upper"), named(b"work")) else {
         return Err(RuntimeError::Impossible(format!(
             "{} has no /upper and /work in it, which a writable image needs; make one with: ovl overlay create FILE.img",
             path.display()
         )));
     };
-    let upper = image.inode(upper).map_err(failed)?;
+    let (upper, work) = (image.inode(upper).map_err(failed)?, image.inode(work).map_err(failed)?);
+    // A symbolic link here would lead out of the image.
+    for (name, inode) in [("/upper", &upper), ("/work", &work)] {
+        if inode.mode & 0o170_000 != 0o040_000 {
+            return Err(RuntimeError::Impossible(format!("{name} in {} is no directory", path.display())));
+        }
+    }
     let (uid, gid) = host::ids();
+    if work.uid != upper.uid && uid != 0 {
+        return Err(RuntimeError::Impossible(format!(
+            "/upper and /work in {} belong to two users, {} and {}; make them yours with: ovl overlay chown {}",
+            path.display(),
+            upper.uid,
+            work.uid,
+            path.display()
+        )));
+    }
     match upper.uid {
         // Root may write everywhere.
         owner if owner == uid || uid == 0 => Ok((uid, gid)),
