@@ -283,6 +283,34 @@ fn without_the_programs_it_says_what_to_ask_for() {
 }
 
 #[test]
+fn where_nothing_can_be_united_the_image_is_closed_all_the_same() {
+    let (house, image) = house();
+    let below = house.foreign("below.sqf", &[("cnt/a/1/t", "low")]);
+    house.make("bin");
+    for tool in ["sh", "true", "fuse2fs", "e2fsck"] {
+        let dirs = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
+        let found = dirs.iter().map(|dir| Path::new(dir).join(tool)).find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(found, house.path("bin").join(tool)).unwrap();
+    }
+    let args = ["exec", "-o", below.to_str().unwrap(), "-w", "env.img", "true"];
+    for _ in 0..3 {
+        let path = house.path("bin");
+        let run = house.ovl_with(&[("PATH", path.to_str().unwrap())], &args).code(7).says("fuse-overlayfs");
+        assert!(!run.stderr.contains("keeper") && !run.stderr.contains("repair"), "{run:?}");
+        sound(&image);
+        house.ovl(&["overlay", "info", "env.img"]).ok().prints("clean       yes").prints("in use      no");
+    }
+    std::fs::write(house.path("bin/fuse-overlayfs"), "#!/bin/sh\necho no such luck\nexit 1\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(house.path("bin/fuse-overlayfs"), mode).unwrap();
+    let path = house.path("bin");
+    house.ovl_with(&[("PATH", path.to_str().unwrap())], &args).code(1).says("no such luck");
+    house.ovl(&["overlay", "info", "env.img"]).ok().prints("clean       yes");
+    house.ovl(&args).ok();
+    house.settle();
+}
+
+#[test]
 fn what_is_no_directory_or_not_the_users_is_not_mounted() {
     let debugfs = |image: &Path, lines: &[&str]| {
         for line in lines {

@@ -64,6 +64,12 @@ impl Mounter {
         Ok(self.child.wait()?.success())
     }
 
+    /// Ends it, whatever it is doing.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// What it has said, in one line.
     pub fn said(&self) -> String {
         words(&content(&self.said))

@@ -55,7 +55,7 @@ pub fn exec(invocation: &Invocation, image: &Path, tell: &dyn Fn(&str)) -> Resul
             let why = pass::receive(&here).ok().and_then(|(text, _)| serde_json::from_slice::<Report>(&text).ok());
             // From here on a signal ends the waiting, not the closing.
             signals.release();
-            closed(&keeper, image, tell);
+            closed(&keeper, image, why.is_some(), tell);
             match why {
                 None => fork::end_like(ended),
                 Some(report) => Err(reported(report)),
@@ -81,8 +81,9 @@ fn wait(child: fork::Pid, signals: &Signals) -> Result<Ended> {
     }
 }
 
-/// Waits until the image is closed, which is when the last process that sees it has ended.
-fn closed(keeper: &OwnedFd, image: &Path, tell: &dyn Fn(&str)) {
+/// Waits until the image is closed, which is when the last process that sees it has ended. `failed`: the command's process
+/// has said what went wrong.
+fn closed(keeper: &OwnedFd, image: &Path, failed: bool, tell: &dyn Fn(&str)) {
     // The command may have ended before it took anything with it.
     let _ = pass::end(keeper);
     let mut told = false;
@@ -100,12 +101,13 @@ fn closed(keeper: &OwnedFd, image: &Path, tell: &dyn Fn(&str)) {
         let word = pass::receive(keeper).ok().filter(|(text, _)| !text.is_empty());
         match word.and_then(|(text, _)| serde_json::from_slice(&text).ok()) {
             Some(Word::Closed) => return,
-            Some(Word::Failed(report)) => {
+            Some(Word::Unclean(report)) => {
                 tell(&format!("{}: {}; it is repaired when it is used next", image.display(), report.text));
                 return;
             }
             // Not for the command, which has ended.
             Some(_) => {}
+            None if failed => return,
             None => {
                 tell(&format!("{}: its keeper was killed; it is repaired when it is used next", image.display()));
                 return;

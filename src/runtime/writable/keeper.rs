@@ -44,8 +44,10 @@ pub enum Word {
     United,
     /// Everything is in the image.
     Closed,
-    /// Something failed.
+    /// Something failed; the image is closed next.
     Failed(Report),
+    /// Closing failed: the image is not clean.
+    Unclean(Report),
 }
 
 /// What a keeper is asked.
@@ -100,10 +102,9 @@ pub fn start(hold: Hold, seen: (u32, u32), way: Way) -> Result<OwnedFd> {
         let mut kept = kept.into_iter();
         if let (Some(socket), Some(image)) = (kept.next(), kept.next()) {
             let image = File::from(image);
-            let word = match serve(&socket, &image, seen, &program, device.zip(kept.next())) {
-                Ok(()) => Word::Closed,
-                Err(error) => Word::Failed(error.report()),
-            };
+            let word = life_of(&socket, &image, seen, &program, device.zip(kept.next()));
+            // With this its lock: who hears the word may use it at once.
+            drop(image);
             let _ = word.send(&socket, &[]);
         }
     };
@@ -111,24 +112,53 @@ pub fn start(hold: Hold, seen: (u32, u32), way: Way) -> Result<OwnedFd> {
     Ok(here)
 }
 
-fn serve(
+/// The keeper's life. Whatever fails, a server that has the image is never left to be killed with this process: the image
+/// is unmounted first.
+fn life_of(
     socket: &OwnedFd,
     image: &File,
     seen: (u32, u32),
     program: &Path,
     device: Option<(PathBuf, OwnedFd)>,
-) -> Result<()> {
-    match &device {
-        Some(_) => userns::own_mounts()?,
-        None => userns::enter_as(userns::Kinds::default(), seen).map_err(refused)?,
+) -> Word {
+    let mut served = None;
+    let done = prepare(seen, device.is_some()).and_then(|stage| {
+        let served = served.insert(Served { servers: Vec::new(), stage: stage.to_owned(), device: None });
+        serve(served, socket, image, program, device)
+    });
+    if let Err(error) = done {
+        let _ = Word::Failed(error.report()).send(socket, &[]);
+    }
+    match served.map_or(Ok(()), Served::end) {
+        Ok(()) => Word::Closed,
+        Err(error) => Word::Unclean(error.report()),
+    }
+}
+
+/// Enters namespaces; the stage.
+fn prepare(seen: (u32, u32), by_kernel: bool) -> Result<&'static Path> {
+    if by_kernel {
+        userns::own_mounts()?;
+    } else {
+        userns::enter_as(userns::Kinds::default(), seen).map_err(refused)?;
     }
     mount::only_receive()?;
     let stage = stage()?;
     for dir in [IMAGE, TREE, BASE, UNION] {
         fs::create_dirs(&stage.join(dir))?;
     }
+    Ok(stage)
+}
+
+fn serve(
+    served: &mut Served,
+    socket: &OwnedFd,
+    image: &File,
+    program: &Path,
+    device: Option<(PathBuf, OwnedFd)>,
+) -> Result<()> {
+    let stage = served.stage.clone();
     let at = stage.join(IMAGE);
-    let mut served = Served { servers: Vec::new(), stage: stage.to_owned(), device: None };
     match device {
         Some((path, open)) => {
             mount::ext3(&path, &at)?;
@@ -148,7 +178,7 @@ fn serve(
     let names = mount::entries(&upper)?.into_iter().map(|(name, what)| (name, what == What::Dir, what == What::Link));
     let (user, mounts) = (fs::open(Path::new("/proc/self/ns/user"))?, fs::open(Path::new("/proc/self/ns/mnt"))?);
     let spaces: &[&File] = if served.device.is_some() { &[&mounts] } else { &[&user, &mounts] };
-    Word::Ready(stage.to_owned(), names.collect()).send(socket, spaces)?;
+    Word::Ready(stage.clone(), names.collect()).send(socket, spaces)?;
     drop((user, mounts));
     while let Ok((message, _)) = pass::receive(socket) {
         match serde_json::from_slice(&message) {
@@ -158,7 +188,7 @@ fn serve(
                     let (tree, union) = (stage.join(TREE), stage.join(UNION));
                     mount::overlay_writable(&[&tree], &upper, &at.join("work"), &union)?;
                 } else {
-                    served.servers.insert(0, unite(stage, &lower, image)?);
+                    served.servers.insert(0, unite(&stage, &lower, image)?);
                 }
                 Word::United.send(socket, &[])?;
             }
@@ -166,7 +196,7 @@ fn serve(
             Ok(Ask::Leave) | Err(_) => break,
         }
     }
-    served.end()
+    Ok(())
 }
 
 /// Memory to mount things on.
@@ -190,10 +220,13 @@ fn mounted(program: &Path, args: &[&OsStr], at: &Path, image: &File) -> Result<M
     let mut server = Mounter::start(program, args, image).map_err(Refusal::new(format!("start {name}")))?;
     let began = Instant::now();
     while !mount::is_fuse(at) {
-        if server.ended().map_err(Refusal::new(format!("wait for {name}")))?.is_some() {
+        if !matches!(server.ended(), Ok(None)) {
             return Err(RuntimeError::Impossible(format!("{name} could not mount the image: {}", server.said())));
         }
         if began.elapsed() > PATIENCE {
+            // Nothing has been written through it.
+            server.kill();
+            let _ = mount::detach(at);
             return Err(RuntimeError::Impossible(format!("{name} did not mount the image in time")));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -235,7 +268,11 @@ impl Served {
         for name in [UNION, TREE] {
             let _ = mount::detach(&self.stage.join(name));
         }
-        mount::detach(&self.stage.join(IMAGE))?;
+        let detached = mount::detach(&self.stage.join(IMAGE));
+        // It may never have been mounted.
+        if !self.servers.is_empty() || self.device.is_some() {
+            detached?;
+        }
         for server in &mut self.servers {
             if !server.wait().map_err(Refusal::new("wait for a file server"))? {
                 return Err(RuntimeError::Impossible(format!("a file server failed: {}", server.said())));
