@@ -21,8 +21,8 @@ pub use place::Place;
 use super::error::{Result, RuntimeError};
 use super::tree::ExtLayer;
 use crate::image::ext::{ExtImage, Facts};
-use crate::image::sif::{Object, Sif};
 use crate::image::kind;
+use crate::image::sif::{Object, Sif};
 use crate::sys::fs;
 use crate::sys::lock::{self, Kind, Use};
 
