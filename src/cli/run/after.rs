@@ -8,7 +8,7 @@ use crate::cli::Context;
 use crate::cli::args::Run;
 use crate::cli::failure::{Failure, Outcome, code};
 use crate::model::batch::{After, When};
-use crate::model::resources::JobId;
+use crate::model::resources::{JobId, Scheduler};
 use crate::run::queue::Queue;
 use crate::script::request::Request;
 use crate::script::waiting::{self, Verdict};
@@ -21,7 +21,9 @@ const FILE: &str = "after.json";
 pub fn open(args: &Run, queue: &Queue, context: &Context) -> Result<Vec<After>, Failure> {
     let mut all: Vec<After> = Vec::new();
     for (when, ids) in [(When::Ok, &args.afterok), (When::NotOk, &args.afternotok), (When::Any, &args.afterany)] {
-        for text in ids {
+        // `35:37` is how sbatch and qsub write a list.
+        let lists = matches!(queue.scheduler(), Scheduler::Slurm | Scheduler::Pbs);
+        for text in ids.iter().flat_map(|text| text.split(move |c| lists && c == ':')) {
             let job = waiting::id(text.trim(), queue.scheduler())
                 .map_err(|why| Failure::usage(format!("--{}: {why}", when.word())))?;
             let one = After { when, job };

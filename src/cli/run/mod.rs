@@ -249,6 +249,25 @@ fn waits(args: &Run) -> bool {
     !(args.afterok.is_empty() && args.afternotok.is_empty() && args.afterany.is_empty())
 }
 
+/// Flags that only a job can heed mean that the user expects one.
+fn tell_without_effect(args: &Run, context: &Context) {
+    let given = [
+        (args.time.is_some(), "--time"),
+        (args.gpus.is_some(), "--gpus"),
+        (args.nodes.is_some(), "--nodes"),
+        (args.partition.is_some(), "--partition"),
+        (args.account.is_some(), "--account"),
+        (args.qos.is_some(), "--qos"),
+    ];
+    let given: Vec<&str> = given.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect();
+    if !given.is_empty() {
+        context.ui.warn(&format!(
+            "the script has no directives, so it runs on this machine, without {}; submit it with --always-submit",
+            given.join(", ")
+        ));
+    }
+}
+
 /// The scheduler it goes to, if it does, and why.
 fn place(args: &Run, script: &Script, context: &Context) -> Result<(Option<Queue>, String), Failure> {
     let waits = waits(args);
@@ -275,6 +294,7 @@ fn place(args: &Run, script: &Script, context: &Context) -> Result<(Option<Queue
     } else if waits {
         "it waits for other jobs".to_owned()
     } else {
+        tell_without_effect(args, context);
         return here("the script has no directives".into());
     };
     let unfit = |why: String| {
