@@ -106,3 +106,14 @@ fn options_are_judged_before_a_job_is_submitted() {
     assert_eq!(exec(told("#OVL:--nv", &["--no-gpu"])), serde_json::json!(["--no-gpu"]));
     assert_eq!(exec(told("#OVL:--no-gpu\n#OVL:--rocm", &["--nv"])), serde_json::json!(["--nv"]));
 }
+
+#[test]
+fn gpus_of_directives_and_flags() {
+    let house = site("true", "true");
+    house.write("work/s.sh", "#SBATCH -N 2 --gpus=4\ntrue\n");
+    house.ovl(&["run", "--dry-run", "s.sh"]).ok().prints("#SBATCH --gpus=4\n");
+    let run = house.ovl(&["run", "--dry-run", "-g", "1", "s.sh"]).ok().prints("#SBATCH --gres=gpu:1\n");
+    assert!(!run.stdout.contains("--gpus=4"), "{run:#?}");
+    house.write("work/s.sh", "#SBATCH --gpus=4\ntrue\n");
+    house.ovl(&["run", "--dry-run", "-N", "2", "s.sh"]).code(4).says("s.sh:1:9: --gpus=4").says("-g");
+}

@@ -145,8 +145,9 @@ fn plan<'a>(
     let (queue, because) = place(args, &script, context)?;
     let scheduler = queue.as_ref().map(Queue::scheduler);
     let (of_script, script_asks) = sched::read_script(&script.directives, scheduler)?;
-    let resources = asked::resources(&args.asked())?.or(of_script);
+    let mut resources = asked::resources(&args.asked())?.or(of_script);
     let asks = flags_ask(args)?.or(script_asks);
+    gpus_of_others(args, &mut resources)?;
     if let (Some(array), Some(_)) = (&asks.array, &tasks) {
         return Err(Failure::usage(format!("--array, and {}: only one of them can make the array", array.source)));
     }
@@ -211,6 +212,22 @@ fn plan<'a>(
     request.ask(&resources, shape);
     let array = count.map(|count| Array { count, limit: args.array_limit });
     Ok(Planned { args, context, bytes, file, request, resources, asks, array, queue, because })
+}
+
+/// GPUs of the whole job or of each task, in Slurm's own words: a flag for those of a node replaces them; read for one
+/// shape, they are not those of another.
+fn gpus_of_others(args: &Run, resources: &mut Resources) -> Result<(), Failure> {
+    let own = |text: &str| ["-G", "--gpus=", "--gpus ", "--gpus-per-t"].iter().any(|start| text.starts_with(start));
+    if args.gpus.is_some() {
+        resources.extra.retain(|extra| !extra.words.first().is_some_and(|word| own(word) || word == "--gpus"));
+    }
+    match resources.gpus.as_ref().map(|gpus| &gpus.source) {
+        Some(Source::Directive { at, text }) if own(text) && (args.nodes.or(args.ntasks).is_some_and(|n| n > 1)) => {
+            Err(Failure::usage(format!("{at}: {text}: these are not the GPUs of one node, which -N and -n now need"))
+                .hint("say how many GPUs each node has to have: -g"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What only flags of `ovl run` say.

@@ -23,14 +23,32 @@ fn gather(mut gather: Gather, directives: &[Directive]) -> Result<Gather, FlagEr
     // These two depend on the number of GPUs, which may be said after them.
     let mut mem_per_gpu = None;
     let mut cpus_per_gpu = None;
+    let mut not_of_nodes = None;
     for directive in directives {
         for flag in getopt("sbatch", OPTIONS, true, directive)? {
             match flag.name {
                 "mem-per-gpu" => mem_per_gpu = Some(flag),
                 "cpus-per-gpu" => cpus_per_gpu = Some(flag),
-                _ => one(&mut gather, &flag)?,
+                _ => {
+                    one(&mut gather, &flag)?;
+                    match flag.name {
+                        "gpus" | "gpus-per-task" => not_of_nodes = Some(flag),
+                        "gpus-per-node" | "gres" => not_of_nodes = None,
+                        _ => {}
+                    }
+                }
             }
         }
+    }
+    let shape = gather.asks.as_ref().map(|asks| asks.shape().unwrap_or_default());
+    let several = shape.filter(|shape| shape.tasks > 1 || shape.nodes > 1);
+    if let (Some(_), Some(flag)) = (several, not_of_nodes) {
+        // In the model they are those of a node. Only Slurm knows what these come to on each.
+        let known = gather.resources.gpus.take().is_some();
+        for flag in known.then_some(flag).iter().chain(&mem_per_gpu).chain(&cpus_per_gpu) {
+            gather.extra(flag);
+        }
+        return Ok(gather);
     }
     let gpus = gather.resources.gpus.as_ref().map_or(0, |gpus| gpus.value.count);
     if let Some(flag) = mem_per_gpu {
@@ -45,7 +63,16 @@ fn gather(mut gather: Gather, directives: &[Directive]) -> Result<Gather, FlagEr
             return Err(flag.refuse("no GPUs are asked for", "write --cpus-per-task=…"));
         }
         let each = count(flag.value(), 1).map_err(|why| flag.error(why))?;
-        gather.resources.cpus = figure(&flag, each.saturating_mul(gpus));
+        let cpus = each.saturating_mul(gpus);
+        // CPUs are those of a task.
+        let cpus = match several.map(|shape| (shape.spread, cpus.saturating_mul(shape.nodes), shape.tasks)) {
+            None => cpus,
+            Some((false, all, tasks)) if all.is_multiple_of(tasks) => all / tasks,
+            Some(_) => {
+                return Err(flag.refuse("the tasks' CPUs cannot be worked out of it", "write --cpus-per-task=…"));
+            }
+        };
+        gather.resources.cpus = figure(&flag, cpus);
     }
     Ok(gather)
 }
