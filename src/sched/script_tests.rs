@@ -79,13 +79,13 @@ fn gpus_of_jobs_and_tasks_are_not_those_of_a_node() {
     assert_eq!(shown("#SBATCH -N 2 -G 4 --mem-per-gpu=1G\n"), "2x2 extra[-G 4] extra[--mem-per-gpu=1G]");
     assert_eq!(shown("#SBATCH -n 4 --gpus-per-task=1\n"), "1x4 extra[--gpus-per-task=1]");
     let (resources, asks) = of_script("#SBATCH -N 2 -n 4 --gpus=4\n");
-    let text =
-        dialect(Scheduler::Slurm).write(&Job { resources, ..script_job(asks.shape().unwrap(), None) }).text;
+    let text = dialect(Scheduler::Slurm).write(&Job { resources, ..script_job(asks.shape().unwrap(), None) }).text;
     assert!(text.contains("#SBATCH --gpus=4\n") && !text.contains("--gres"), "{text}");
     // Those of a node stay so; CPUs are counted for each task.
     assert_eq!(shown("#SBATCH -N 2 -n 4 --gpus-per-node=2 --cpus-per-gpu=3\n"), "2x4 cpus=3 gpus=2");
     assert_eq!(shown("#SBATCH -N 2 -n 4 --gres=gpu:1 --cpus-per-gpu=4\n"), "2x4 cpus=2 gpus=1");
-    for refused in ["#SBATCH -n 4 --gres=gpu:2 --cpus-per-gpu=2\n", "#SBATCH -N 2 -n 4 --gres=gpu:1 --cpus-per-gpu=3\n"] {
+    for refused in ["#SBATCH -n 4 --gres=gpu:2 --cpus-per-gpu=2\n", "#SBATCH -N 2 -n 4 --gres=gpu:1 --cpus-per-gpu=3\n"]
+    {
         assert!(read_script(&directives(refused), None).is_err(), "{refused}");
     }
 }
