@@ -105,7 +105,8 @@ pub fn body(job: &Job, redirect: Option<Redirect>, notes: &mut Vec<String>) -> S
     text
 }
 
-fn comment_line(line: &str) -> String {
+/// A line of a comment, which no scheduler takes for a directive.
+pub fn comment_line(line: &str) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = line.trim();
     if line.is_empty() {

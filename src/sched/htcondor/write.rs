@@ -6,7 +6,7 @@ use crate::model::resources::{Mem, Resources, Scheduler};
 use crate::recipe::values::is_variable;
 use crate::sched::amount::mb;
 use crate::sched::pattern::{self, Piece};
-use crate::sched::script::{left_out, own_extras, path};
+use crate::sched::script::{comment_line, left_out, own_extras, path};
 use crate::sched::{Job, Written};
 
 /// Seconds after which a job that HTCondor itself holds (no executable, no output file, too much memory) is removed: a
@@ -21,10 +21,10 @@ pub fn write(job: &Job) -> Written {
     let mut notes = Vec::new();
     let mut text = String::new();
     for comment in job.comments.iter().flat_map(|comment| comment.split(['\n', '\r'])) {
-        let line: String = comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         // A backslash at the end would take the next line in.
-        text.push_str(format!("# {}", line.trim().trim_end_matches('\\')).trim_end());
-        text.push('\n');
+        text.push_str(&comment_line(
+            comment.trim_end_matches(|c: char| c == '\\' || c.is_whitespace() || c.is_control()),
+        ));
     }
     let mut set = |key: &str, value: &str| {
         let fits = !value.chars().any(char::is_control) && !value.ends_with('\\');
