@@ -219,6 +219,7 @@ fn runs_are_recorded_and_told() {
     assert_eq!(house.ovl(&["status", "--json", "b/1"]).ok().json()[0]["steps"][0]["attempt"], 2);
     house.ovl(&["status", "nosuch"]).code(4);
     house.ovl(&["status", "20"]).ok();
+    house.ovl(&["cancel", "2"]).code(4).says("'2' is too short");
     house.settle();
 }
 

@@ -123,9 +123,6 @@ pub fn new_id() -> String {
     format!("{}-{millis:03}{tail}", clock::compact(seconds).to_ascii_lowercase().trim_end_matches('z'))
 }
 
-/// Characters of a run's id that are enough to mean it: those of its date.
-const SHORTEST: usize = 8;
-
 impl Dir {
     /// Writes a new run with its steps.
     pub fn create(config: &Config, head: Head, steps: &[Step]) -> Result<Dir, RunError> {
@@ -192,11 +189,10 @@ impl Dir {
         own(&self.path) && own(&self.path.join(HEAD)) && (own(&journal) || !journal.exists())
     }
 
-    /// Opens a run by the beginning of its id; a whole date at least, or a mistyped number would mean some run.
+    /// Opens a run by the beginning of its id.
     pub fn find(config: &Config, id: &str) -> Result<Dir, RunError> {
         let dir = runs(config);
-        let all = if id.len() < SHORTEST { Vec::new() } else { ids(config)? };
-        let among: Vec<String> = all.into_iter().filter(|known| known.starts_with(id)).collect();
+        let among: Vec<String> = ids(config)?.into_iter().filter(|known| known.starts_with(id)).collect();
         match &among[..] {
             [one] => Dir::open(&dir.join(one)),
             [] => Err(RunError::Unknown { id: id.to_owned(), dir }),

@@ -6,6 +6,9 @@ use crate::cli::args::Cancel;
 use crate::cli::failure::{Failure, Outcome, code};
 use crate::run::{Dir, cancel, survey};
 
+/// Characters of the date at the beginning of a run's id: with fewer, a job's number would cancel a run.
+const DATE: usize = 8;
+
 /// Runs the command.
 pub fn run(args: &Cancel, context: &Context) -> Outcome {
     let mut meant: Vec<(Dir, Vec<usize>)> = Vec::new();
@@ -14,6 +17,10 @@ pub fn run(args: &Cancel, context: &Context) -> Outcome {
         meant.extend(find::open(context)?.into_iter().filter(own).map(|dir| (dir, Vec::new())));
     }
     for what in &args.what {
+        if what.len() < DATE && what.bytes().all(|byte| byte.is_ascii_digit()) {
+            let text = format!("'{what}' is too short to mean one of your runs, whose ids begin with a date");
+            return Err(Failure::usage(text).hint("see them with: ovl status"));
+        }
         let one = find::meant(what, context)?;
         meant.push((one.dir, one.steps));
     }
