@@ -27,7 +27,7 @@ fn a_submit_description() {
     assert_eq!(
         written.text,
         r#"# samtools/1.21 for u
-# BSUB -q evil
+# . BSUB -q evil
 universe = vanilla
 description = ovl-samtools-1.21-k3
 executable = /opt/ovl/bin/ovl
