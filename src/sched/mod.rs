@@ -247,10 +247,14 @@ pub trait Dialect: Sync {
     fn job_id(&self, reply: &Reply) -> Result<JobId, Unanswered>;
 
     /// Asks whether a script could ever run, without submitting it; None: this scheduler cannot be asked.
-    fn test(&self, script: &Path) -> Option<Cmd>;
+    fn test(&self, _script: &Path) -> Option<Cmd> {
+        None
+    }
 
     /// The answer to [`Dialect::test`]: `Refused` with the scheduler's words when it never could.
-    fn tested(&self, reply: &Reply) -> Result<(), Unanswered>;
+    fn tested(&self, _reply: &Reply) -> Result<(), Unanswered> {
+        Ok(())
+    }
 
     /// Asks what partitions allow; None: requests that never fit are refused at submission by this scheduler.
     fn limits(&self) -> Option<Cmd> {
@@ -271,8 +275,10 @@ pub trait Dialect: Sync {
     /// A query about finished jobs that `status` has forgotten; None: there is no such record here.
     fn past(&self, ids: &[JobId]) -> Option<Cmd>;
 
-    /// The jobs in the reply to [`Dialect::past`].
-    fn past_states(&self, reply: &Reply) -> Result<BTreeMap<JobId, JobView>, Unanswered>;
+    /// The jobs in the reply to [`Dialect::past`], which most write as they do that to [`Dialect::status`].
+    fn past_states(&self, reply: &Reply) -> Result<BTreeMap<JobId, JobView>, Unanswered> {
+        self.states(reply)
+    }
 
     /// Looks for a job by its unique name, after an uncertain submission.
     fn find(&self, name: &str) -> Cmd;

@@ -53,14 +53,6 @@ impl Dialect for HtCondor {
         talk::job_id(reply)
     }
 
-    fn test(&self, _script: &Path) -> Option<Cmd> {
-        None
-    }
-
-    fn tested(&self, _reply: &Reply) -> Result<(), Unanswered> {
-        Ok(())
-    }
-
     fn status(&self, ids: &[JobId], _user: &str) -> Cmd {
         talk::status(ids)
     }

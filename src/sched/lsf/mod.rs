@@ -51,14 +51,6 @@ impl Dialect for Lsf {
         talk::job_id(reply)
     }
 
-    fn test(&self, _script: &Path) -> Option<Cmd> {
-        None
-    }
-
-    fn tested(&self, _reply: &Reply) -> Result<(), Unanswered> {
-        Ok(())
-    }
-
     fn status(&self, ids: &[JobId], _user: &str) -> Cmd {
         talk::status(ids)
     }
@@ -69,10 +61,6 @@ impl Dialect for Lsf {
 
     fn past(&self, ids: &[JobId]) -> Option<Cmd> {
         Some(talk::past(ids))
-    }
-
-    fn past_states(&self, reply: &Reply) -> Result<BTreeMap<JobId, JobView>, Unanswered> {
-        talk::states(reply)
     }
 
     fn find(&self, name: &str) -> Cmd {
