@@ -4,9 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,8 +18,6 @@ use crate::sys::fs::{self, PathError};
 
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
-/// What file systems give out space in, usually; zeroes of this length and alignment become holes.
-const BLOCK: usize = 4096;
 
 /// What there is to write.
 #[derive(Debug, Default)]
@@ -66,7 +62,7 @@ impl Plan {
                 let path = path.join(name(&entry.name)?);
                 let attr = tree.attr(entry.node).map_err(broken)?;
                 let item = Item { path, node: entry.node, attr };
-                plan.bytes = plan.bytes.saturating_add(BLOCK as u64);
+                plan.bytes = plan.bytes.saturating_add(fs::BLOCK as u64);
                 match attr.mode & KIND {
                     DIR if !seen.insert(entry.node) => {
                         let what = format!("the directory {} is in itself or in two others", item.path.display());
@@ -173,26 +169,10 @@ fn write_file(tree: &Tree, item: &Item, path: &Path, buffer: &mut [u8], wanted: 
         let Some(piece) = buffer.get(..length).filter(|piece| !piece.is_empty()) else {
             return Err(broken(ImageError::corrupt(format!("{} ends early", item.path.display()))));
         };
-        write_data(&file, piece, offset).map_err(failed())?;
+        fs::write_sparse(&file, piece, offset).map_err(failed())?;
         offset = offset.saturating_add(length as u64);
     }
     Ok(())
-}
-
-/// Writes what is not zero.
-fn write_data(file: &File, piece: &[u8], at: u64) -> std::io::Result<()> {
-    let (mut place, mut run) = (0, 0..0);
-    for block in piece.chunks(BLOCK) {
-        let end = place + block.len();
-        if block.iter().any(|&byte| byte != 0) {
-            run = if run.end == place { run.start..end } else { place..end };
-        } else {
-            file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)?;
-            run = end..end;
-        }
-        place = end;
-    }
-    file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)
 }
 
 /// Attributes, permissions and time, in the order in which they do not undo each other.

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// An operation on a path that failed.
@@ -374,4 +374,22 @@ pub fn will_read(file: &File, at: u64, length: u64) {
     if let (Ok(at), Ok(length)) = (at.try_into(), length.try_into()) {
         let _ = posix_fadvise(file, at, length, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
     }
+}
+/// What file systems give out space in, usually; zeroes of this length and alignment become holes.
+pub const BLOCK: usize = 4096;
+
+/// Writes what is not zero of a piece that belongs at `at`, a multiple of [`BLOCK`], into a file that is empty there.
+pub fn write_sparse(file: &File, piece: &[u8], at: u64) -> io::Result<()> {
+    let (mut place, mut run) = (0, 0..0);
+    for block in piece.chunks(BLOCK) {
+        let end = place + block.len();
+        if block.iter().any(|&byte| byte != 0) {
+            run = if run.end == place { run.start..end } else { place..end };
+        } else {
+            file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)?;
+            run = end..end;
+        }
+        place = end;
+    }
+    file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)
 }

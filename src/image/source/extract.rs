@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -13,12 +12,10 @@ use super::super::error::{ImageError, Result};
 use super::super::squashfs::write::Watch;
 use super::{Entry, Kind, Source};
 use crate::sys::making::{self, Node};
-use crate::sys::{dirfd, host};
+use crate::sys::{dirfd, fs, host};
 
 /// Bytes read and written at once.
 const PIECE: usize = 1 << 20;
-/// Zeroes of this length and alignment become holes.
-const BLOCK: usize = 4096;
 /// Deeper trees would need more open directories than a process may have.
 const DEEPEST: usize = 400;
 /// Files that wait for a thread: each keeps its directory open.
@@ -312,7 +309,7 @@ impl<S: Source> Work<'_, S> {
                 let length = (range.end - at).min(buffer.len() as u64) as usize;
                 let piece = buffer.get_mut(..length).unwrap_or_default();
                 self.source.read(entry, at, piece)?;
-                write_data(&file, piece, at).map_err(named("write", path))?;
+                fs::write_sparse(&file, piece, at).map_err(named("write", path))?;
                 at += length as u64;
                 let done = self.bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
                 self.watch.progress(done, None);
@@ -339,22 +336,6 @@ impl<S: Source> Work<'_, S> {
         }
         Ok(())
     }
-}
-
-/// Writes what is not zero.
-fn write_data(file: &std::fs::File, piece: &[u8], at: u64) -> io::Result<()> {
-    let (mut place, mut run) = (0, 0..0);
-    for block in piece.chunks(BLOCK) {
-        let end = place + block.len();
-        if block.iter().any(|&byte| byte != 0) {
-            run = if run.end == place { run.start..end } else { place..end };
-        } else {
-            file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)?;
-            run = end..end;
-        }
-        place = end;
-    }
-    file.write_all_at(piece.get(run.clone()).unwrap_or_default(), at + run.start as u64)
 }
 
 #[cfg(test)]
