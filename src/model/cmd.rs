@@ -41,6 +41,11 @@ impl Cmd {
         self.args.extend(args.into_iter().map(Into::into));
         self
     }
+
+    /// Program and arguments as text, for JSON.
+    pub fn words(&self) -> Vec<String> {
+        std::iter::once(&self.program).chain(&self.args).map(|word| word.to_string_lossy().into_owned()).collect()
+    }
 }
 
 /// The command as a line that can be pasted into a shell.

@@ -23,13 +23,9 @@ fn job(planned: &Planned) -> Outcome {
     ready.written.notes.iter().for_each(|note| ui.warn(note));
     let line = command_line(&ready.submit, &ready.script);
     if planned.args.json {
-        let words: Vec<String> = std::iter::once(&ready.submit.program)
-            .chain(&ready.submit.args)
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
         let value = json!({
             "place": queue.scheduler().word(), "because": planned.because, "name": ready.name, "job_script": ready.written.text,
-            "command": words, "output": ready.output, "error": ready.error, "array": planned.array.map(|array| array.count),
+            "command": ready.submit.words(), "output": ready.output, "error": ready.error, "array": planned.array.map(|array| array.count),
             "nodes": planned.request.shape.nodes, "tasks": planned.request.shape.tasks, "exec": planned.request.exec,
         });
         ui.out(&serde_json::to_string_pretty(&value).unwrap_or_default());

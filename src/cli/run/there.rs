@@ -141,14 +141,10 @@ pub fn submit(planned: &Planned) -> Outcome {
     let fill = |path: &Path| filled(path, id, &ready.name, planned);
     let (output, error) = (fill(&ready.output), ready.error.as_deref().map(fill));
     if planned.args.json {
-        let words: Vec<String> = std::iter::once(&ready.submit.program)
-            .chain(&ready.submit.args)
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
         let value = json!({
             "job": id, "scheduler": queue.scheduler().word(), "name": ready.name, "output": output, "error": error,
             "array": planned.array.map(|array| array.count), "nodes": request.shape.nodes, "tasks": request.shape.tasks,
-            "directory": dir, "script": request.origin, "command": words,
+            "directory": dir, "script": request.origin, "command": ready.submit.words(),
         });
         ui.out(&serde_json::to_string_pretty(&value).unwrap_or_default());
     } else {
