@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde::{Deserialize, Serialize};
 
 use super::userns::Refusal;
 
@@ -50,7 +51,7 @@ pub fn go_to(path: &Path) -> Result<()> {
 }
 
 /// What lies at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// A directory.
     Dir,

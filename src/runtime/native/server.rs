@@ -33,8 +33,8 @@ pub struct Server {
 /// What a server says.
 #[derive(Serialize, Deserialize)]
 pub enum Word {
-    /// All images are open; the names in the top directory of the merged tree (directory, link).
-    Ready(Vec<(OsString, bool, bool)>),
+    /// All images are open; the names in the top directory of the merged tree.
+    Ready(Vec<(OsString, What)>),
     /// It has begun to unpack so many bytes to this directory.
     Unpacking(u64, PathBuf),
     /// It has unpacked everything.
@@ -70,21 +70,7 @@ impl Server {
     /// Waits until all images are open; the names in the top directory of the merged tree.
     pub fn ready(&self) -> Result<Vec<(OsString, What)>> {
         match self.hear()? {
-            Word::Ready(names) => Ok(names
-                .into_iter()
-                .map(|(name, dir, link)| {
-                    (
-                        name,
-                        if dir {
-                            What::Dir
-                        } else if link {
-                            What::Link
-                        } else {
-                            What::File
-                        },
-                    )
-                })
-                .collect()),
+            Word::Ready(names) => Ok(names),
             Word::Failed(report) => Err(RuntimeError::Reported(report)),
             Word::Unpacking(..) | Word::Unpacked => {
                 Err(RuntimeError::Impossible("the file server unpacks what it was not asked for".into()))
@@ -171,10 +157,13 @@ pub fn let_in(socket: &Arc<OwnedFd>, door: Option<Door>) {
     let _ = std::thread::Builder::new().stack_size(128 << 10).spawn(move || session::host(&socket, &door));
 }
 
-fn top(tree: &Tree) -> Result<Vec<(OsString, bool, bool)>> {
+fn top(tree: &Tree) -> Result<Vec<(OsString, What)>> {
     let listing = tree.list(ROOT).map_err(|source| RuntimeError::Image { path: "(all)".into(), source })?;
-    let entry = |entry: &crate::runtime::tree::Entry| {
-        (OsString::from_vec(entry.name.clone()), entry.kind == DIR, entry.kind == SYMLINK)
+    let what = |kind| match kind {
+        DIR => What::Dir,
+        SYMLINK => What::Link,
+        _ => What::File,
     };
+    let entry = |entry: &crate::runtime::tree::Entry| (OsString::from_vec(entry.name.clone()), what(entry.kind));
     Ok(listing.iter().map(entry).collect())
 }

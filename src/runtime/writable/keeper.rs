@@ -38,8 +38,8 @@ pub const UNION: &str = "union";
 /// What a keeper says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Word {
-    /// The image is mounted on this stage; the names in its upper directory (directory, link).
-    Ready(PathBuf, Vec<(OsString, bool, bool)>),
+    /// The image is mounted on this stage; the names in its upper directory.
+    Ready(PathBuf, Vec<(OsString, What)>),
     /// The directories are united.
     United,
     /// Everything is in the image.
@@ -175,10 +175,10 @@ fn serve(
         }
     }
     let upper = at.join("upper");
-    let names = mount::entries(&upper)?.into_iter().map(|(name, what)| (name, what == What::Dir, what == What::Link));
+    let names = mount::entries(&upper)?;
     let (user, mounts) = (fs::open(Path::new("/proc/self/ns/user"))?, fs::open(Path::new("/proc/self/ns/mnt"))?);
     let spaces: &[&File] = if served.device.is_some() { &[&mounts] } else { &[&user, &mounts] };
-    Word::Ready(stage.clone(), names.collect()).send(socket, spaces)?;
+    Word::Ready(stage.clone(), names).send(socket, spaces)?;
     drop((user, mounts));
     while let Ok((message, _)) = pass::receive(socket) {
         match serde_json::from_slice(&message) {

@@ -121,16 +121,6 @@ pub fn join(socket: &OwnedFd, invocation: &Invocation, server: Option<&Server>) 
         server.serve(device)?;
         lower.push(TREE.to_owned());
     }
-    let what = |dir, link| {
-        if dir {
-            What::Dir
-        } else if link {
-            What::Link
-        } else {
-            What::File
-        }
-    };
-    let upper: Names = upper.into_iter().map(|(name, dir, link)| (name, what(dir, link))).collect();
     let (shares, whole) = match &invocation.base {
         Base::Image(_) => (Shares::default(), true),
         Base::Dir(path) => {

@@ -50,9 +50,6 @@ pub fn key(invocation: &Invocation) -> Option<String> {
     for layer in &invocation.layers {
         add(layer, true)?;
     }
-    if let Some(image) = &invocation.writable {
-        add(image, false)?;
-    }
     for mount in &invocation.mounts {
         if let Mount::Bind { source, .. } = mount {
             add(source, false)?;
