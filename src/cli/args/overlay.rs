@@ -107,7 +107,7 @@ pub struct Create {
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Packages to put into it
+    /// Packages to put into it; not possible yet, and refused
     #[arg(last = true, value_name = "PACKAGE")]
     pub packages: Vec<OsString>,
 }
