@@ -18,6 +18,7 @@ pub mod exec;
 // doing
 pub mod config;
 pub mod image;
+pub mod net;
 pub mod sys;
 
 pub mod build;

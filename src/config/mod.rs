@@ -138,6 +138,11 @@ impl Config {
         self.path("dirs.logs").unwrap_or_else(|| self.state_dir().join("logs"))
     }
 
+    /// Where downloads are kept.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.path("dirs.cache").unwrap_or_else(|| PathBuf::from("/tmp/ovl-cache"))
+    }
+
     /// Node-local scratch, when the configuration names one.
     pub fn scratch(&self) -> Option<PathBuf> {
         self.path("dirs.scratch")

@@ -87,6 +87,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("dirs.logs", Kind::Path, "", "logs_dir", "Where build logs go; unset: logs/ in dirs.state."),
     key(
+        "dirs.cache",
+        Kind::Path,
+        "~/.cache/ovl",
+        "",
+        "What was downloaded: conda packages, container layers, sources, recipes of remotes. Members of a group may share it.",
+    ),
+    key(
         "dirs.scratch",
         Kind::Path,
         "",

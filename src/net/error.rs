@@ -1,0 +1,159 @@
+//! What goes wrong with transfers, told apart (row P35): each has its own sentence and its own hint.
+
+use crate::sys::fs::PathError;
+
+/// A transfer that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {trouble}")]
+pub struct NetError {
+    /// What was wanted, without anything secret.
+    pub url: String,
+    /// What went wrong.
+    pub trouble: Trouble,
+}
+
+/// What went wrong with a transfer.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The name of the host is not known.
+    #[error("the host's name cannot be resolved: {0}")]
+    Name(String),
+    /// Nobody listens, or the way there is barred.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The certificate or the encryption.
+    #[error("no secure connection: {0}")]
+    Tls(String),
+    /// The proxy refuses.
+    #[error("the proxy refuses: {0}")]
+    Proxy(String),
+    /// The server answers with an error.
+    #[error("the server answers {0}")]
+    Status(u16),
+    /// The server was silent for too long.
+    #[error("the server was silent for too long")]
+    Slow,
+    /// The transfer broke off.
+    #[error("the transfer broke off: {0}")]
+    Cut(String),
+    /// Other bytes came than were wanted.
+    #[error("the digest is {found}, not {wanted}")]
+    Digest {
+        /// The digest wanted, with its algorithm.
+        wanted: String,
+        /// That of what came.
+        found: String,
+    },
+    /// More came than is sensible.
+    #[error("more than {0} bytes")]
+    TooLarge(u64),
+    /// The address is none.
+    #[error("this is no address: {0}")]
+    Address(String),
+    /// It is not in the cache, and the network may not be used.
+    #[error("it is not in the cache, and the network is not to be used")]
+    Offline,
+    /// The user has interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// The client itself.
+    #[error("{0}")]
+    Client(String),
+    /// A file that cannot be written or read.
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+impl NetError {
+    /// An error about an address, which is shown without user names, passwords and queries.
+    pub fn new(url: &str, trouble: Trouble) -> NetError {
+        NetError { url: redacted(url), trouble }
+    }
+
+    /// Tells the client's errors apart.
+    pub fn of(url: &str, error: &reqwest::Error) -> NetError {
+        let text = chain(error);
+        let low = text.to_ascii_lowercase();
+        let trouble = if let Some(status) = error.status() {
+            Trouble::Status(status.as_u16())
+        } else if error.is_timeout() {
+            Trouble::Slow
+        } else if low.contains("proxy") {
+            Trouble::Proxy(text)
+        } else if low.contains("dns error") || low.contains("failed to lookup") {
+            Trouble::Name(text)
+        } else if ["certificate", "tls", "handshake", "invalidcontenttype"].iter().any(|word| low.contains(word)) {
+            Trouble::Tls(text)
+        } else if error.is_connect() {
+            Trouble::Connect(text)
+        } else if error.is_builder() {
+            Trouble::Address(text)
+        } else {
+            Trouble::Cut(text)
+        };
+        NetError::new(url, trouble)
+    }
+
+    /// What to try; empty where nothing is known.
+    pub fn hint(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Name(_) | Trouble::Connect(_) | Trouble::Slow => {
+                "compute nodes often have no network: try it on a login node, and look at http_proxy and https_proxy"
+            }
+            Trouble::Tls(_) => "a proxy that looks into connections needs its certificate in SSL_CERT_FILE",
+            Trouble::Proxy(_) => "look at http_proxy, https_proxy and no_proxy",
+            Trouble::Status(401 | 403) => "credentials are needed, or those given do not do",
+            Trouble::Status(404) => "check the address",
+            Trouble::Offline => "leave --offline out, or run it once where there is a network",
+            _ => "",
+        }
+    }
+
+    /// Whether trying again may help.
+    pub fn is_passing(&self) -> bool {
+        match self.trouble {
+            Trouble::Cut(_) | Trouble::Slow | Trouble::Connect(_) => true,
+            Trouble::Status(status) => status == 429 || status == 408 || status >= 500,
+            _ => false,
+        }
+    }
+}
+
+/// An error with all its causes; libraries tell the interesting part last.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// An address without what is secret in it: user, password, query, fragment.
+pub fn redacted(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) => {
+            let _ = parsed.set_username("");
+            let _ = parsed.set_password(None);
+            parsed.set_query(None);
+            parsed.set_fragment(None);
+            parsed.to_string()
+        }
+        Err(_) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        assert_eq!(redacted("https://u:geheim@host/a?token=geheim#geheim"), "https://host/a");
+        assert!(!NetError::new("https://u:geheim@h/x", Trouble::Slow).to_string().contains("geheim"));
+    }
+}

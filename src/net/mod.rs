@@ -1,0 +1,51 @@
+//! The network: one HTTP client for everything above, on one small tokio runtime that is made when it is first needed.
+//! Above this room everything is threads; who has something asynchronous to wait for calls [`block_on`].
+
+mod download;
+mod error;
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+pub use download::{Download, Fetched, Sum, Watch, bytes, download};
+pub use error::{NetError, Trouble, redacted};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long a server may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The runtime; two threads suffice for waiting.
+fn runtime() -> Result<&'static Runtime, NetError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    let made = RUNTIME.get_or_init(|| {
+        let made = Builder::new_multi_thread().worker_threads(2).thread_name("ovl-net").enable_all().build();
+        made.map_err(|error| error.to_string())
+    });
+    made.as_ref().map_err(|why| NetError::new("", Trouble::Client(format!("no threads for the network: {why}"))))
+}
+
+/// Waits for something asynchronous. Not to be called from inside of it.
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, NetError> {
+    Ok(runtime()?.block_on(future))
+}
+
+/// The client: the proxies of the environment, the system's certificates, no limit to the whole of a transfer.
+pub fn http() -> Result<&'static reqwest::Client, NetError> {
+    static CLIENT: OnceLock<Result<reqwest::Client, String>> = OnceLock::new();
+    let made = CLIENT.get_or_init(|| builder().build().map_err(|error| error::chain(&error)));
+    made.as_ref().map_err(|why| NetError::new("", Trouble::Client(why.clone())))
+}
+
+/// A client to be made with further wishes (other redirects, for example); [`http`] does for most.
+pub fn builder() -> reqwest::ClientBuilder {
+    // Somebody else may have chosen one already; then that is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("ovl/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .read_timeout(SILENCE)
+}
