@@ -22,6 +22,7 @@ pub mod net;
 pub mod sys;
 
 pub mod build;
+pub mod conda;
 pub mod run;
 pub mod runtime;
 pub mod store;
