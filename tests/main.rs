@@ -16,6 +16,7 @@ mod drivers;
 mod everyday;
 mod ext;
 mod fakes;
+mod fetch;
 mod graph;
 mod hardening;
 mod law;

@@ -64,6 +64,7 @@ impl Context {
             flags.push(("ui.color", "--color", color.clone()));
         }
         let config = Config::load(&flags)?;
+        crate::net::be_patient(config.patience());
         let ui = Ui::new(&config.color(), verbosity(common));
         for warning in &config.settings.warnings {
             ui.warn(warning);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::image::squashfs::codec::Compression;
 use crate::model::units;
+use crate::net::Patience;
 use crate::plan::Policy;
 use crate::sys::fs::PathError;
 
@@ -146,6 +147,17 @@ impl Config {
     /// Node-local scratch, when the configuration names one.
     pub fn scratch(&self) -> Option<PathBuf> {
         self.path("dirs.scratch")
+    }
+
+    /// Nothing is to be fetched.
+    pub fn offline(&self) -> bool {
+        self.text("net.offline") == "true"
+    }
+
+    /// How patient transfers are.
+    pub fn patience(&self) -> Patience {
+        let silence = self.time("net.timeout").max(Duration::from_secs(1));
+        Patience { silence, tries: self.number("net.tries").clamp(1, 1000) }
     }
 
     /// auto, dir or ext3.

@@ -101,6 +101,15 @@ pub const KEYS: &[Key] = &[
         "Fast node-local disk for building; unset: the job's own directory, $TMPDIR or /tmp.",
     ),
     key(
+        "net.offline",
+        Kind::Bool,
+        "false",
+        "",
+        "Fetch nothing: what is not in the caches is an error that names it (--offline).",
+    ),
+    key("net.timeout", Kind::Time, "1m", "", "How long a server may be silent before it is asked again."),
+    key("net.tries", Kind::Number, "5", "", "How often a transfer that brings nothing is tried before it is given up."),
+    key(
         "build.stage",
         Kind::Choice(&["auto", "dir", "ext3"]),
         "auto",

@@ -1,14 +1,14 @@
-//! One file from an address to a place on disk: resumed where a server allows it, checked while it streams, and only
-//! ever there whole.
+//! One file from an address (or several that have the same) to a place on disk: tried again with patience, resumed
+//! where a server allows it, checked while it streams, and only ever there whole.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::{NetError, Trouble};
-use crate::sys::digest;
-use crate::sys::fs::{self, PathError};
+use super::error::{NetError, Trouble, redacted};
+use super::part::Part;
+use super::transfer::{self, Stopped};
+use crate::sys::fs;
+use crate::sys::{digest, signal};
 
 /// What to fetch.
 #[derive(Debug, Clone)]
@@ -23,11 +23,32 @@ pub struct Download<'a> {
     pub size: Option<u64>,
 }
 
+/// What to fetch into a store in which files are called by their digest.
+#[derive(Debug, Clone)]
+pub struct Keep<'a> {
+    /// Addresses that have the same file, the one to try first at the front; at least one.
+    pub urls: &'a [&'a str],
+    /// The store: the file will be called by its SHA-256 in it.
+    pub dir: &'a Path,
+    /// What it must be.
+    pub sum: Option<Sum>,
+    /// Permission bits of the file.
+    pub mode: u32,
+}
+
 /// A digest that is wanted, in lower case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sum {
     /// SHA-256.
     Sha256(String),
+}
+
+impl Sum {
+    fn hex(&self) -> &str {
+        match self {
+            Sum::Sha256(hex) => hex,
+        }
+    }
 }
 
 /// What came.
@@ -45,119 +66,185 @@ pub trait Watch: Sync {
     fn progress(&self, done: u64, total: Option<u64>);
     /// Whether to stop.
     fn cancelled(&self) -> bool;
+    /// Something worth a line of a log: another try, another server.
+    fn note(&self, _text: &str) {}
 }
 
-/// How often a passing trouble is overlooked.
-const TRIES: u32 = 5;
+/// A watch for transfers that nobody looks at: only Ctrl-C ends them.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&self, _done: u64, _total: Option<u64>) {}
+
+    fn cancelled(&self) -> bool {
+        signal::interrupted().is_some()
+    }
+}
+
+/// The first pause between two tries; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between two tries; a server may ask for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A server that asks for more patience than this has refused.
+const MOST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fetches a file. Its parent directory must be there; the file is there whole or not at all.
 pub fn download(what: &Download, watch: &dyn Watch) -> Result<Fetched, NetError> {
-    let part = part_of(what);
-    let told = |trouble| NetError::new(what.url, trouble);
-    let mut pause = Duration::from_millis(500);
-    let mut tries = 0;
-    let fetched = loop {
-        tries += 1;
-        match attempt(what, &part, watch) {
-            Ok(fetched) => break fetched,
-            Err(error) if error.is_passing() && tries < TRIES && !watch.cancelled() => {
-                std::thread::sleep(pause);
-                pause *= 2;
-            }
-            Err(error) => return Err(error),
-        }
-    };
-    if let Some(Sum::Sha256(wanted)) = &what.sum
-        && *wanted != fetched.sha256
-    {
-        fs::remove_file(&part).map_err(|error| told(error.into()))?;
-        let digest = |hex: &str| format!("sha256:{hex}");
-        return Err(told(Trouble::Digest { wanted: digest(wanted), found: digest(&fetched.sha256) }));
+    let goal = Goal { urls: &[what.url], sum: what.sum.as_ref(), size: what.size, mode: 0o644 };
+    fetch(&goal, &fs::sibling(what.to, &format!(".{}.part", goal.id())), &|_| what.to.to_owned(), watch)
+}
+
+/// Fetches a file into a store; gives its path there. What is there already under the digest wanted is not looked at.
+pub fn download_into(what: &Keep, watch: &dyn Watch) -> Result<(PathBuf, Fetched), NetError> {
+    let goal = Goal { urls: what.urls, sum: what.sum.as_ref(), size: None, mode: what.mode };
+    let part = what.dir.join(format!(".{}.part", goal.id()));
+    let fetched = fetch(&goal, &part, &|sha256| what.dir.join(sha256), watch)?;
+    Ok((what.dir.join(&fetched.sha256), fetched))
+}
+
+struct Goal<'a> {
+    urls: &'a [&'a str],
+    sum: Option<&'a Sum>,
+    size: Option<u64>,
+    mode: u32,
+}
+
+impl Goal<'_> {
+    /// Tells what is wanted: the same for all mirrors of a known file.
+    fn id(&self) -> String {
+        let by = self.sum.map_or_else(|| self.urls.first().copied().unwrap_or_default(), Sum::hex);
+        digest::of(by.as_bytes()).chars().skip("sha256:".len()).take(16).collect()
     }
-    fs::rename(&part, what.to).map_err(|error| told(error.into()))?;
+
+    fn told(&self, trouble: impl Into<Trouble>) -> NetError {
+        NetError::new(self.urls.first().copied().unwrap_or_default(), trouble.into())
+    }
+}
+
+fn fetch(goal: &Goal, part: &Path, to: &dyn Fn(&str) -> PathBuf, watch: &dyn Watch) -> Result<Fetched, NetError> {
+    let (mut part, waited) = Part::open(part, watch).map_err(|error| goal.told(error))?;
+    if let (true, Some(sum)) = (waited, goal.sum)
+        && let Some(fetched) = already(&to(sum.hex()), sum)
+    {
+        return Ok(fetched);
+    }
+    // Pieces of several servers may not fit together.
+    let pieced = part.len > 0 || goal.urls.len() > 1;
+    try_all(goal, &mut part, watch)?;
+    let wrong = |part: &Part| goal.sum.is_some_and(|sum| sum.hex() != part.sha256());
+    if wrong(&part) && pieced {
+        // Its beginning may be that of another version: once more, all of it.
+        watch.note("what was begun earlier does not fit; fetching all of it");
+        part.restart(None).map_err(|error| goal.told(error))?;
+        try_all(goal, &mut part, watch)?;
+    }
+    let fetched = Fetched { sha256: part.sha256(), bytes: part.len };
+    if let (true, Some(sum)) = (wrong(&part), goal.sum) {
+        part.discard().map_err(|error| goal.told(error))?;
+        let digest = |hex: &str| format!("sha256:{hex}");
+        return Err(goal.told(Trouble::Digest { wanted: digest(sum.hex()), found: digest(&fetched.sha256) }));
+    }
+    if let Some(size) = goal.size.filter(|size| *size != fetched.bytes) {
+        part.discard().map_err(|error| goal.told(error))?;
+        return Err(goal.told(Trouble::Cut(format!("{} bytes came, not {size}", fetched.bytes))));
+    }
+    part.finish(&to(&fetched.sha256), goal.mode).map_err(|error| goal.told(error))?;
     Ok(fetched)
 }
 
-/// Where an unfinished transfer lies: a name told by the address, so that a later one goes on with it.
-fn part_of(what: &Download) -> std::path::PathBuf {
-    let id = digest::of(what.url.as_bytes());
-    let short: String = id.chars().skip("sha256:".len()).take(16).collect();
-    fs::sibling(what.to, &format!(".{short}.part"))
+/// Another process has fetched it meanwhile.
+fn already(path: &Path, sum: &Sum) -> Option<Fetched> {
+    let file = fs::open(path).ok()?;
+    let found = digest::of_file(&file).ok()?;
+    let bytes = file.metadata().ok()?.len();
+    (found.strip_prefix("sha256:") == Some(sum.hex())).then(|| Fetched { sha256: sum.hex().to_owned(), bytes })
 }
 
-fn attempt(what: &Download, part: &Path, watch: &dyn Watch) -> Result<Fetched, NetError> {
-    let told = |trouble| NetError::new(what.url, trouble);
-    let client = super::http()?;
-    let mut hash = digest::Running::new();
-    let mut done = 0;
-    let mut file = open_part(part, &mut hash, &mut done).map_err(|error| told(error.into()))?;
-    super::block_on(async {
-        let mut request = client.get(what.url);
-        if done > 0 {
-            request = request.header("range", format!("bytes={done}-"));
-        }
-        let mut answer = request.send().await.map_err(|error| NetError::of(what.url, &error))?;
-        let status = answer.status().as_u16();
-        if done > 0 && status != 206 {
-            // The server does not go on where it stopped: from the beginning, then.
-            file.set_len(0).map_err(|error| told(PathError::new("empty", part)(error).into()))?;
-            file = fs::append(part).map_err(|error| told(error.into()))?;
-            (hash, done) = (digest::Running::new(), 0);
-            if status == 416 {
-                answer = client.get(what.url).send().await.map_err(|error| NetError::of(what.url, &error))?;
+/// Tries the addresses in turn, as often as it makes sense.
+fn try_all(goal: &Goal, part: &mut Part, watch: &dyn Watch) -> Result<(), NetError> {
+    let mut left: Vec<&str> = goal.urls.to_vec();
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
+    let mut last = None;
+    while !left.is_empty() {
+        let before = part.len;
+        let mut wait: Option<Duration> = None;
+        let mut again = Vec::new();
+        for url in left {
+            let Stopped { error, after } = match transfer::run(url, part, goal.sum.is_some(), watch) {
+                Ok(()) => return Ok(()),
+                Err(stopped) => stopped,
+            };
+            if matches!(error.trouble, Trouble::Interrupted | Trouble::File(_) | Trouble::Room { .. }) {
+                return Err(error);
+            }
+            let refused = after.is_some_and(|after| after > MOST_PATIENCE);
+            if error.is_passing() && !refused {
+                again.push(url);
+            }
+            wait = wait.max(after.filter(|_| !refused));
+            watch.note(&error.to_string());
+            // The first address is the one that people know.
+            if last.is_none() || !again.is_empty() || goal.urls.len() == 1 {
+                last = Some(error);
             }
         }
-        if !answer.status().is_success() {
-            return Err(told(Trouble::Status(answer.status().as_u16())));
+        left = again;
+        if part.len > before {
+            (tries, pause) = (1, FIRST_PAUSE);
+        } else {
+            tries += 1;
         }
-        let total = what.size.or(answer.content_length().map(|rest| done + rest));
-        while let Some(piece) = answer.chunk().await.map_err(|error| NetError::of(what.url, &error))? {
-            if watch.cancelled() {
-                return Err(told(Trouble::Interrupted));
-            }
-            hash.add(&piece);
-            file.write_all(&piece).map_err(|error| told(PathError::new("write", part)(error).into()))?;
-            done += piece.len() as u64;
-            watch.progress(done, total);
+        if left.is_empty() || tries >= super::patience().tries {
+            break;
         }
-        Ok(())
-    })??;
-    let sha256 = hash.finish().trim_start_matches("sha256:").to_owned();
-    Ok(Fetched { sha256, bytes: done })
-}
-
-/// Opens what is there of an unfinished transfer, and hashes it.
-fn open_part(part: &Path, hash: &mut digest::Running, done: &mut u64) -> Result<File, PathError> {
-    if let Some(bytes) = fs::metadata_if_exists(part)? {
-        let mut file = fs::open(part)?;
-        let mut buffer = vec![0; 1 << 20];
-        while *done < bytes.len() {
-            let got = std::io::Read::read(&mut file, &mut buffer).map_err(PathError::new("read", part))?;
-            if got == 0 {
-                break;
-            }
-            hash.add(&buffer[..got]);
-            *done += got as u64;
+        let wait = wait.unwrap_or(pause);
+        watch.note(&format!("trying again in {:.1} s", wait.as_secs_f64()));
+        if !sleep(wait, watch) {
+            return Err(goal.told(Trouble::Interrupted));
         }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    fs::append(part)
+    Err(last.unwrap_or_else(|| goal.told(Trouble::Address("there is none".into()))))
+}
+
+/// Whether the time has passed without an interrupt.
+fn sleep(time: Duration, watch: &dyn Watch) -> bool {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        if watch.cancelled() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50).min(time.saturating_sub(began.elapsed())));
+    }
+    true
 }
 
 /// A small thing, into memory; more than `most` bytes are refused.
 pub fn bytes(url: &str, most: u64) -> Result<Vec<u8>, NetError> {
-    let client = super::http()?;
-    super::block_on(async {
-        let mut answer = client.get(url).send().await.map_err(|error| NetError::of(url, &error))?;
-        if !answer.status().is_success() {
-            return Err(NetError::new(url, Trouble::Status(answer.status().as_u16())));
-        }
-        let mut all = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|error| NetError::of(url, &error))? {
-            if (all.len() + piece.len()) as u64 > most {
-                return Err(NetError::new(url, Trouble::TooLarge(most)));
+    let mut pause = Duration::from_millis(300);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match transfer::small(url, most) {
+            Err(error) if error.is_passing() && tries < super::patience().tries => {
+                if !sleep(pause, &Unwatched) {
+                    return Err(NetError::new(url, Trouble::Interrupted));
+                }
+                pause *= 2;
             }
-            all.extend_from_slice(&piece);
+            other => return other,
         }
-        Ok(all)
-    })?
+    }
+}
+
+/// What a file is called that comes from this address: the last part of its path, with nothing in it that a file system
+/// or a shell would mind; None when there is none.
+pub fn file_name(url: &str) -> Option<String> {
+    let path = redacted(url);
+    let last = path.split("://").nth(1)?.split_once('/')?.1.rsplit('/').next()?.to_owned();
+    let clean: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-=@".contains(c) { c } else { '_' }).collect();
+    (!clean.is_empty() && !clean.starts_with('.')).then_some(clean)
 }

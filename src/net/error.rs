@@ -1,5 +1,7 @@
 //! What goes wrong with transfers, told apart (row P35): each has its own sentence and its own hint.
 
+use super::proxy;
+use crate::model::units::show_size;
 use crate::sys::fs::PathError;
 
 /// A transfer that failed.
@@ -44,6 +46,19 @@ pub enum Trouble {
         /// That of what came.
         found: String,
     },
+    /// It leads from one address to the next without an end.
+    #[error("it leads from one address to the next without an end: {0}")]
+    Redirects(String),
+    /// The place it goes to has too little room.
+    #[error("{} has no room for it: {} are missing, {} are free", dir.display(), show_size(*needs), show_size(*free))]
+    Room {
+        /// The directory.
+        dir: std::path::PathBuf,
+        /// Bytes that are still to come.
+        needs: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// More came than is sensible.
     #[error("more than {0} bytes")]
     TooLarge(u64),
@@ -74,18 +89,33 @@ impl NetError {
     pub fn of(url: &str, error: &reqwest::Error) -> NetError {
         let text = chain(error);
         let low = text.to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| low.contains(word));
+        // What a proxy does not let through looks as if the server were not there.
+        let proxied = |text: String, other: fn(String) -> Trouble| match proxy::of(url) {
+            Some(proxy) => Trouble::Proxy(format!("{proxy}: {text}")),
+            None => other(text),
+        };
         let trouble = if let Some(status) = error.status() {
             Trouble::Status(status.as_u16())
+        } else if error.is_redirect() {
+            Trouble::Redirects(text)
         } else if error.is_timeout() {
             Trouble::Slow
-        } else if low.contains("proxy") {
-            Trouble::Proxy(text)
-        } else if low.contains("dns error") || low.contains("failed to lookup") {
-            Trouble::Name(text)
-        } else if ["certificate", "tls", "handshake", "invalidcontenttype"].iter().any(|word| low.contains(word)) {
+        } else if says(&["tunnel", "proxy authorization"]) {
+            proxied(text, Trouble::Proxy)
+        } else if says(&["dns error", "failed to lookup"]) {
+            proxied(text, Trouble::Name)
+        } else if says(&[
+            "certificate",
+            "corrupt message",
+            "handshake",
+            "invalidcontenttype",
+            "tls error",
+            "received fatal alert",
+        ]) {
             Trouble::Tls(text)
         } else if error.is_connect() {
-            Trouble::Connect(text)
+            proxied(text, Trouble::Connect)
         } else if error.is_builder() {
             Trouble::Address(text)
         } else {
@@ -95,25 +125,59 @@ impl NetError {
     }
 
     /// What to try; empty where nothing is known.
-    pub fn hint(&self) -> &'static str {
-        match self.trouble {
+    pub fn hint(&self) -> String {
+        let hint = match &self.trouble {
             Trouble::Name(_) | Trouble::Connect(_) | Trouble::Slow => {
-                "compute nodes often have no network: try it on a login node, and look at http_proxy and https_proxy"
+                "compute nodes often have no network: try it on a login node"
             }
             Trouble::Tls(_) => "a proxy that looks into connections needs its certificate in SSL_CERT_FILE",
-            Trouble::Proxy(_) => "look at http_proxy, https_proxy and no_proxy",
-            Trouble::Status(401 | 403) => "credentials are needed, or those given do not do",
-            Trouble::Status(404) => "check the address",
+            Trouble::Proxy(_) => "the proxy decides: ask those who run it, or name this host in no_proxy",
+            Trouble::Status(401 | 403) => "credentials are needed, or those given do not do (~/.netrc is read)",
+            Trouble::Status(404 | 410) => "check the address",
+            Trouble::Status(407) => "the proxy wants credentials, as in https_proxy=http://user:password@host:port",
+            Trouble::Status(429) => "the server is asked too often: try again later",
+            Trouble::Status(500..) => "the server has a problem of its own: try again later, or use a mirror",
+            Trouble::Cut(_) => "what has come is kept: the next try goes on with it",
+            Trouble::Digest { .. } => {
+                "the file has changed, or what came is something else: look at it before changing the digest"
+            }
             Trouble::Offline => "leave --offline out, or run it once where there is a network",
             _ => "",
+        };
+        let asks_for_proxy = matches!(
+            self.trouble,
+            Trouble::Name(_)
+                | Trouble::Connect(_)
+                | Trouble::Slow
+                | Trouble::Tls(_)
+                | Trouble::Proxy(_)
+                | Trouble::Status(407)
+        );
+        if !asks_for_proxy {
+            return hint.to_owned();
+        }
+        match proxy::seen() {
+            seen if seen.is_empty() => format!("{hint}; no proxy is set (http_proxy, https_proxy)"),
+            seen => format!("{hint}; proxies as set: {}", seen.join(", ")),
         }
     }
 
     /// Whether trying again may help.
     pub fn is_passing(&self) -> bool {
-        match self.trouble {
+        match &self.trouble {
             Trouble::Cut(_) | Trouble::Slow | Trouble::Connect(_) => true,
-            Trouble::Status(status) => status == 429 || status == 408 || status >= 500,
+            // A name server that is overloaded says so; a name that is not known stays unknown.
+            Trouble::Name(text) => text.contains("Temporary failure") || text.contains("try again"),
+            Trouble::Status(status) => matches!(status, 429 | 408 | 500 | 502..),
+            _ => false,
+        }
+    }
+
+    /// Whether a disk or a quota is full.
+    pub fn is_full(&self) -> bool {
+        match &self.trouble {
+            Trouble::Room { .. } => true,
+            Trouble::File(error) => error.is_full(),
             _ => false,
         }
     }

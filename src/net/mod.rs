@@ -3,6 +3,10 @@
 
 mod download;
 mod error;
+mod netrc;
+mod part;
+pub mod proxy;
+mod transfer;
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -10,13 +14,32 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use download::{Download, Fetched, Sum, Watch, bytes, download};
+pub use download::{Download, Fetched, Keep, Sum, Unwatched, Watch, bytes, download, download_into, file_name};
 pub use error::{NetError, Trouble, redacted};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long a server may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
+
+/// How patient the program is with servers.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a server may be silent.
+    pub silence: Duration,
+    /// How often a passing trouble is met before it is told.
+    pub tries: u32,
+}
+
+static PATIENCE: OnceLock<Patience> = OnceLock::new();
+
+/// Sets the patience, once and before anything is fetched; the configuration's `net.timeout` and `net.tries`.
+pub fn be_patient(patience: Patience) {
+    let _ = PATIENCE.set(patience);
+}
+
+/// As set, else as the configuration's defaults are.
+pub(crate) fn patience() -> Patience {
+    PATIENCE.get().copied().unwrap_or(Patience { silence: Duration::from_secs(60), tries: 5 })
+}
 
 /// The runtime; two threads suffice for waiting.
 fn runtime() -> Result<&'static Runtime, NetError> {
@@ -46,6 +69,6 @@ pub fn builder() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("ovl/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
+        .connect_timeout(CONNECT.min(patience().silence))
+        .read_timeout(patience().silence)
 }

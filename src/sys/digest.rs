@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use sha2::{Digest, Sha256};
 
 /// A digest of bytes that come piece by piece.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Running(Sha256);
 
 impl Running {

@@ -36,6 +36,11 @@ impl PathError {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// Whether something of this name is there already.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AlreadyExists
+    }
+
     /// Whether the file system or the quota is full.
     pub fn is_full(&self) -> bool {
         is_full(&self.source)
