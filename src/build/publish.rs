@@ -3,9 +3,9 @@
 use super::check::{Checked, digest_of_new};
 use super::error::BuildError;
 use super::request::{Done, Outcome};
-use crate::model::env::write_sidecar;
 use crate::model::event::{Event, Phase};
 use crate::model::meta::Why;
+use crate::store::publish::sidecar_text;
 use crate::store::{overlays, publish};
 
 impl Checked<'_> {
@@ -44,16 +44,6 @@ impl Checked<'_> {
             log: Some(log.path().to_owned()),
         })
     }
-}
-
-/// The `.env` file of a published image: its key says to which build it belongs.
-pub fn sidecar_text(key: &str, digest: &str, env: &[crate::model::env::EnvVar]) -> String {
-    let head = [
-        "variables of the overlay beside this file; edit them, and they shadow those inside it".to_owned(),
-        format!("key: {key}"),
-        format!("digest: {digest}"),
-    ];
-    write_sidecar(&head, env)
 }
 
 /// Writes a missing or foreign sidecar anew, which a kill between two renames can leave.

@@ -5,16 +5,22 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::layers::{make_shared, shared_mode};
+use crate::model::env::{self, EnvVar};
 use crate::sys::fs::{self, PathError, Result};
 use crate::sys::host;
+use crate::sys::lock::{self, Kind, Taken};
 
-/// A new image that is not public yet; dropping it removes it.
+/// What the names of images have in them that come from elsewhere and may come in several goes.
+pub const PULL: &str = ".pull.";
+
+/// A new image that is not public yet; dropping it removes it, unless a later process is to go on with it.
 #[derive(Debug)]
 pub struct NewImage {
     target: PathBuf,
     path: PathBuf,
     file: File,
     published: bool,
+    kept: bool,
 }
 
 impl NewImage {
@@ -22,7 +28,34 @@ impl NewImage {
     pub fn create(target: &Path) -> Result<NewImage> {
         let path = fs::sibling(target, &format!(".new.{}", host::token()));
         let file = fs::create_new(&path, 0o666)?;
-        Ok(NewImage { target: target.to_owned(), path, file, published: false })
+        Ok(NewImage { target: target.to_owned(), path, file, published: false, kept: false })
+    }
+
+    /// Goes on with one that was left for `target` under this mark (the digest of what it is to become), or starts it.
+    /// It stays when it is dropped, until [`NewImage::forget`]; those of other marks are removed.
+    pub fn resume(target: &Path, mark: &str) -> Result<NewImage> {
+        let path = fs::sibling(target, &format!("{PULL}{mark}"));
+        let dir = target.parent().unwrap_or(Path::new("/"));
+        let front = fs::sibling(target, PULL).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for name in fs::list_if_exists(dir)?.iter().filter_map(|name| name.to_str()) {
+            if name.starts_with(&front) && path.file_name().is_none_or(|own| own != name) {
+                fs::remove_file(&dir.join(name))?;
+            }
+        }
+        let file = match fs::create_new(&path, 0o666) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => fs::open_rw(&path)?,
+            made => made?,
+        };
+        // Whoever has the claim is alone with it; the lock is for those who do not know about claims.
+        if lock::try_lock(&file, Kind::Write).map_err(PathError::new("lock", &path))? == Taken::Busy {
+            return NewImage::create(target);
+        }
+        Ok(NewImage { target: target.to_owned(), path, file, published: false, kept: true })
+    }
+
+    /// Nobody is to go on with it: it goes when it is dropped.
+    pub fn forget(&mut self) {
+        self.kept = false;
     }
 
     /// Where it lies until it is published.
@@ -89,10 +122,20 @@ impl NewImage {
 
 impl Drop for NewImage {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.published && !self.kept {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// The `.env` file of a published image: its key says to which build it belongs.
+pub fn sidecar_text(key: &str, digest: &str, vars: &[EnvVar]) -> String {
+    let head = [
+        "variables of the overlay beside this file; edit them, and they shadow those inside it".to_owned(),
+        format!("key: {key}"),
+        format!("digest: {digest}"),
+    ];
+    env::write_sidecar(&head, vars)
 }
 
 /// The `.env` file beside an overlay.

@@ -4,9 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::claim;
+use super::{claim, publish};
 use crate::sys::fs::{self, PathError};
 use crate::sys::lock::{self, Kind, Taken};
+
+/// How long what was pulled in part waits for somebody to go on with it.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Removes unfinished images (`.X.new.*`), stale claims and their temporary files in a directory of overlays, as far as
 /// this user may. What belongs to a live claim, or is younger than the lease and belongs to no claim, stays. Returns
@@ -51,6 +54,11 @@ pub fn unfinished(target: &Path, lease: Duration) {
 fn one(dir: &Path, name: &str, now: SystemTime, lease: Duration) -> Result<bool, PathError> {
     let Some(hidden) = name.strip_prefix('.') else { return Ok(false) };
     let path = dir.join(name);
+    if let Some((target, _)) = hidden.rsplit_once(publish::PULL) {
+        let claimed = claim::holder(&dir.join(target), now, lease)?.is_some();
+        let old = !claimed && older_than(&path, now, PATIENCE.max(lease))?;
+        return if old { fs::remove_file(&path).map(|()| true) } else { Ok(false) };
+    }
     let leftover = match hidden.rsplit_once(".new.") {
         // While the target's claim is held by somebody alive, the file is theirs.
         Some((target, _)) => match fs::metadata_if_exists(&claim::path_for(&dir.join(target)))? {
