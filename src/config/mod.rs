@@ -229,6 +229,21 @@ impl Config {
         (policy, said)
     }
 
+    /// Registries that are asked for a build's result before it is built.
+    pub fn prebuilt(&self) -> &[String] {
+        self.settings.all("build.prebuilt")
+    }
+
+    /// The registry of references that name none.
+    pub fn registry(&self) -> Option<String> {
+        self.settings.first("registry.default")
+    }
+
+    /// Registries that may be spoken to without encryption.
+    pub fn insecure_registries(&self) -> &[String] {
+        self.settings.all("registry.insecure")
+    }
+
     /// auto, a scheduler's word or none.
     pub fn scheduler(&self) -> String {
         self.text("sched.kind")

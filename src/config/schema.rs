@@ -175,6 +175,27 @@ pub const KEYS: &[Key] = &[
     key("build.defaults.mem", Kind::Size, "8G", "build.mem_mb", "MEM of a build whose recipe asks for nothing."),
     key("build.defaults.time", Kind::Time, "2h", "build.time", "Time limit of a job whose recipe asks for nothing."),
     key(
+        "build.prebuilt",
+        Kind::Texts,
+        "",
+        "",
+        "Registries (host[/namespace]) that are asked for a build's result by its key before it is built; see also --no-prebuilt.",
+    ),
+    key(
+        "registry.default",
+        Kind::Text,
+        "",
+        "",
+        "Registry (host[/namespace]) of references that name none, and where `ovl push NAME` puts overlays.",
+    ),
+    key(
+        "registry.insecure",
+        Kind::Texts,
+        "",
+        "",
+        "Registries (host[:port]) that may be spoken to without encryption; those on this machine always may.",
+    ),
+    key(
         "sched.kind",
         Kind::Choice(&["auto", "slurm", "pbs", "lsf", "htcondor", "none"]),
         "auto",
