@@ -23,6 +23,7 @@ pub mod sys;
 
 pub mod build;
 pub mod conda;
+pub mod registry;
 pub mod run;
 pub mod runtime;
 pub mod store;
