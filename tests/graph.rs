@@ -121,7 +121,7 @@ fn a_plan_says_where_why_and_who_said_every_figure() {
         executable(&house, &format!("bin/{program}"), "#!/bin/sh\nexit 1\n");
     }
     house.put_on_path(&house.path("bin"));
-    let text = house.ovl(&["build", "-n", "d/1", "--cpus", "2"]).ok();
+    let text = house.ovl(&["build", "--dry-run", "d/1", "--cpus", "2"]).ok();
     let recipe = house.layer().join("build-scripts/c/1").display().to_string();
     for line in [
         "where      here: its recipe has no directives".to_owned(),
@@ -135,19 +135,19 @@ fn a_plan_says_where_why_and_who_said_every_figure() {
     ] {
         assert!(text.stdout.contains(&line), "no {line:?} in {}", text.stdout);
     }
-    let json = house.ovl(&["build", "-n", "--json", "d/1"]).ok().json();
+    let json = house.ovl(&["build", "--dry-run", "--json", "d/1"]).ok().json();
     assert_eq!(json["steps"][2]["place"]["queue"], "slurm");
     assert_eq!(json["steps"][2]["resources"]["cpus"]["value"], 3);
     assert_eq!(json["steps"][3]["after"], serde_json::json!([1, 2]));
     assert_eq!(json["critical_path"], serde_json::json!(["a/1", "c/1", "d/1"]));
-    let dot = house.ovl(&["build", "-n", "--format", "dot", "d/1"]).ok();
+    let dot = house.ovl(&["build", "--dry-run", "--format", "dot", "d/1"]).ok();
     dot.prints("digraph ovl {").prints("s2 [label=\"c/1\\nSlurm job\", shape=box];").prints("s2 -> s3;");
-    let never = house.ovl(&["build", "-n", "--no-submit", "--json", "d/1"]).ok().json();
+    let never = house.ovl(&["build", "--dry-run", "--no-submit", "--json", "d/1"]).ok().json();
     assert!(never["steps"].as_array().unwrap().iter().all(|step| step["place"] == "here"));
-    let always = house.ovl(&["build", "-n", "--always-submit", "--json", "d/1"]).ok().json();
+    let always = house.ovl(&["build", "--dry-run", "--always-submit", "--json", "d/1"]).ok().json();
     assert!(always["steps"].as_array().unwrap().iter().all(|step| step["place"]["queue"] == "slurm"));
     // Inside a job everything is built there.
-    let inside = house.ovl_with(&[("SLURM_JOB_ID", "77")], &["build", "-n", "--json", "d/1"]).ok().json();
+    let inside = house.ovl_with(&[("SLURM_JOB_ID", "77")], &["build", "--dry-run", "--json", "d/1"]).ok().json();
     assert_eq!(inside["steps"][2]["because"], "this process is in job 77");
     assert!(names(&house).is_empty());
     assert!(house.names("home/.local/state/ovl").iter().all(|name| name != "runs"), "a dry run left a record");
@@ -170,7 +170,7 @@ fn directives_that_cannot_be_carried_out_are_refused_with_their_line() {
         house.recipe("bad/1", script(directives, &put("touch $target_dir/x")));
         let run = house.ovl(&["build", "bad/1"]).code(4);
         assert!(run.stderr.contains(&format!("bad/1:{line}:")) && run.stderr.contains(why), "{directives}: {run:#?}");
-        house.ovl(&["build", "-n", "bad/1"]).code(4);
+        house.ovl(&["build", "--dry-run", "bad/1"]).code(4);
     }
     assert!(names(&house).is_empty());
     // The user may insist.

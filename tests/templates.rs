@@ -62,7 +62,7 @@ fn a_filled_in_name_is_built_with_its_values_and_its_dependencies() {
     house.recipe("grch38/star-gencode", STAR.replace("echo ${version}", "echo new"));
     house.ovl(&["build", NAME]).ok().says("stale");
     house
-        .ovl(&["build", "-n", "grch38=star=2.7.11b=gencode46-7x"])
+        .ovl(&["build", "--dry-run", "grch38=star=2.7.11b=gencode46-7x"])
         .ok()
         .prints("gtf-gencode/46")
         .prints("gencode46-7x");
@@ -91,8 +91,9 @@ fn a_template_given_as_a_file_is_filled_in_as_well() {
 #[test]
 fn a_template_asks_for_each_value_and_prefers_what_is_installed() {
     let house = house();
-    let dry =
-        |more: &[&str], stdin: &str| house.ovl_fed(&[&["build", "-n", "grch38/star-gencode"], more].concat(), stdin);
+    let dry = |more: &[&str], stdin: &str| {
+        house.ovl_fed(&[&["build", "--dry-run", "grch38/star-gencode"], more].concat(), stdin)
+    };
     dry(&["--answer", "2.7.10a", "--answer", "30", "--answer", "75"], "")
         .ok()
         .prints("grch38/star/2.7.10a/gencode30-75 ");
@@ -100,7 +101,7 @@ fn a_template_asks_for_each_value_and_prefers_what_is_installed() {
     let answers = house.write("work/answers", "2.7.10a\n22\n\n");
     dry(&["--answers-file", answers.to_str().unwrap()], "").ok().prints("grch38/star/2.7.10a/gencode22-101 ");
     house
-        .ovl_fed(&["build", "-n", "grch38/star/{star_version}/gencode{gencode_version}-{read_length}"], "\n\n\n")
+        .ovl_fed(&["build", "--dry-run", "grch38/star/{star_version}/gencode{gencode_version}-{read_length}"], "\n\n\n")
         .ok()
         .prints(&format!("{NAME} "));
     house.ovl(&["build", "star/2.7.10a", "grch38/gtf-gencode/30", "star/2.7.2c"]).ok();
@@ -118,10 +119,10 @@ fn a_template_asks_for_each_value_and_prefers_what_is_installed() {
         .says("'48' is no gencode_version (22-47); the nearest is 47");
     dry(&["--answer", "1=2.7.11b", "--answer", "3=a/b"], "\n").code(4).says("'a/b' is no read_length");
     // On a terminal it asks again.
-    let run = house.on_terminal("$OVL build -n grch38/star-gencode", &["9\n", "2.7.11b\n", "\n", "75\n"]).ok();
+    let run = house.on_terminal("$OVL build --dry-run grch38/star-gencode", &["9\n", "2.7.11b\n", "\n", "75\n"]).ok();
     assert!(run.stdout.contains("star_version [2.7.11b, 2.7.10a], default 2.7.10a"), "{run:#?}");
     assert!(run.stdout.contains("'9' is no star_version") && run.stdout.contains("gencode30-75"), "{run:#?}");
-    let run = house.on_terminal("$OVL build -n star", &["\u{3}"]);
+    let run = house.on_terminal("$OVL build --dry-run star", &["\u{3}"]);
     assert_eq!(run.code, 130, "{run:#?}");
     house.settle();
 }
@@ -197,16 +198,16 @@ fn what_does_not_fit_is_told_by_name() {
         .says("loose/1-2-3 is ambiguous in loose/{a}-{b}: a=1, b=2-3, or a=1-2, b=3");
     house.recipe("twin", script("#TARGET:star/{w}\n#PL:w:2.7.2c", ":"));
     house
-        .ovl(&["build", "-n", "star/2.7.2c"])
+        .ovl(&["build", "--dry-run", "star/2.7.2c"])
         .code(4)
         .says("star/2.7.2c fits two templates: ")
         .says("star and ")
         .says("twin");
-    house.ovl(&["build", "-n", "star/2.7.11b"]).ok();
+    house.ovl(&["build", "--dry-run", "star/2.7.11b"]).ok();
     // A recipe of exactly this name wins, also one of a layer below over a template that lacks the value.
     house.recipe(NAME, script("", ":"));
     house
-        .ovl(&["build", "-n", NAME])
+        .ovl(&["build", "--dry-run", NAME])
         .ok()
         .prints("would build grch38/star/2.7.11b/gencode47-101")
         .keeps_quiet_about("gtf");
@@ -214,8 +215,8 @@ fn what_does_not_fit_is_told_by_name() {
     let site = house.path("site").to_string_lossy().into_owned();
     house.write("site/build-scripts/grch38/gtf-gencode/9", script("", ":"));
     let vars = [("OVL_LAYERS_SITE", site.as_str())];
-    house.ovl_with(&vars, &["build", "-n", "grch38/gtf-gencode/9"]).ok();
-    house.ovl_with(&[], &["build", "-n", "grch38/gtf-gencode/9"]).code(4).says("'9' is no v");
+    house.ovl_with(&vars, &["build", "--dry-run", "grch38/gtf-gencode/9"]).ok();
+    house.ovl_with(&[], &["build", "--dry-run", "grch38/gtf-gencode/9"]).code(4).says("'9' is no v");
     // Broken ones say why where they are asked for, and hide nothing.
     house.recipe("broken/1", script("#TARGET:broken/{v}-{w}\n#PL:v:1", ":"));
     house.ovl(&["build", "broken/1"]).code(4).says("error[OVL046]: {w} is declared by no #PL:");

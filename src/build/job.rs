@@ -14,7 +14,7 @@ use crate::model::event::{Event, Listener, Phase};
 use crate::model::meta::Inputs;
 use crate::model::name::Name;
 use crate::model::units::show_time;
-use crate::recipe::spec::{Kind, Net, Spec};
+use crate::recipe::spec::{Content, Kind, Net, Spec};
 use crate::store::overlays;
 use crate::sys::process::Ended;
 
@@ -59,7 +59,7 @@ impl Job<'_> {
     /// The phases a recipe has.
     pub fn phases_of(spec: &Spec) -> Vec<Phase> {
         let wanted = |phase: &Phase| match phase {
-            Phase::Fetch => spec.functions.fetch,
+            Phase::Fetch => spec.functions.fetch || spec.content != Content::Shell,
             Phase::Check => spec.functions.check || !spec.tests.is_empty(),
             _ => true,
         };

@@ -27,7 +27,7 @@ const BUILT_IN_EPOCH: i64 = 1_767_225_600;
 /// Looks a recipe's origin up. `SOURCE_DATE_EPOCH` wins, then the commit's time, then the file's.
 pub fn of(place: &Place) -> Origin {
     let mut origin = match place {
-        Place::BuiltIn | Place::BuiltInTemplate(_) => Origin { epoch: BUILT_IN_EPOCH, ..Origin::default() },
+        Place::BuiltIn(_) | Place::Made(..) => Origin { epoch: BUILT_IN_EPOCH, ..Origin::default() },
         Place::File(path, _) => of_file(path),
     };
     if let Some(epoch) = env::var("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()) {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::error::BuildError;
-use super::fill::Filled;
+use super::fill::{Files, Filled, Material};
 use super::job::Job;
 use super::stage::Staged;
 use super::tree::{inside, shown_at};
@@ -12,7 +12,7 @@ use crate::exec::Network;
 use crate::image::ImageError;
 use crate::image::ext::{ExtImage, ExtSource};
 use crate::image::source::dir::DirSource;
-use crate::image::source::graft::Graft;
+use crate::image::source::graft::{Extra, Graft};
 use crate::image::source::{Kind as EntryKind, Source};
 use crate::image::squashfs::write::{Owners, PackOptions, PackReport, Watch, pack};
 use crate::model::event::{Event, Phase};
@@ -32,22 +32,28 @@ pub struct Packed<'a> {
 impl<'a> Filled<'a> {
     /// Writes the image.
     pub fn pack(self) -> Result<Packed<'a>, BuildError> {
-        let staged = self.0;
+        let Filled { staged, material } = self;
         let options = options(&staged.job);
         staged.job.enter(Phase::Pack, &options.compression.to_string())?;
-        let meta = metadata(&staged.job, &options);
+        let meta = metadata(&staged.job, &options, &material.files);
         let image = NewImage::create(&staged.job.target)?;
-        let packed = match &staged.tree.image {
-            None => {
-                warn_of_strays(&staged);
-                let content = staged.tree.top.join(inside(&staged.job.name.root()));
-                DirSource::new(&content).and_then(|source| write(&staged.job, source, &meta, &image, &options))
-            }
-            Some(file) => fs::open(file).map_err(BuildError::from).map(|file| {
-                let ext = ExtImage::open(file, 0)?;
-                let source = ExtSource::new(&ext, staged.job.name.root().as_bytes())?;
-                write(&staged.job, source, &meta, &image, &options)
-            })?,
+        let Material { files, extras } = material;
+        let packing = Packing { job: &staged.job, meta: &meta, image: &image, options: &options, extras };
+        let packed = match files {
+            Files::App(source) => packing.write(source, inside(&staged.job.name.root())),
+            Files::System(source) => packing.write(source, ""),
+            Files::Tree => match &staged.tree.image {
+                None => {
+                    warn_of_strays(&staged);
+                    let content = staged.tree.top.join(inside(&staged.job.name.root()));
+                    DirSource::new(&content).and_then(|source| packing.write(source, inside(&staged.job.name.root())))
+                }
+                Some(file) => fs::open(file).map_err(BuildError::from).map(|file| {
+                    let ext = ExtImage::open(file, 0)?;
+                    let source = ExtSource::new(&ext, staged.job.name.root().as_bytes())?;
+                    packing.write(source, inside(&staged.job.name.root()))
+                })?,
+            },
         };
         let report = packed.map_err(|error| told(&staged.job, error))?;
         Ok(Packed { staged, image, meta, report })
@@ -71,25 +77,34 @@ fn told(job: &Job, error: ImageError) -> BuildError {
 
 const EMPTY: &str = "nothing to pack";
 
-fn write<S: Source>(
-    job: &Job,
-    content: S,
-    meta: &Meta,
-    image: &NewImage,
-    options: &PackOptions,
-) -> Result<PackReport, ImageError> {
-    if !holds_anything(&content)? {
-        return Err(ImageError::Unsupported(EMPTY.into()));
+struct Packing<'a> {
+    job: &'a Job<'a>,
+    meta: &'a Meta,
+    image: &'a NewImage,
+    options: &'a PackOptions,
+    extras: Vec<Extra>,
+}
+
+impl Packing<'_> {
+    /// Writes the files below `prefix`, with ovl's own beside them.
+    fn write<S: Source>(self, content: S, prefix: &str) -> Result<PackReport, ImageError> {
+        if !holds_anything(&content)? {
+            return Err(ImageError::Unsupported(EMPTY.into()));
+        }
+        let Packing { job, meta, image, options, extras } = self;
+        let own = format!("{}/{}/", inside(&job.name.root()), meta::DIR).into_bytes();
+        let below = |file: &[u8]| [own.as_slice(), file].concat();
+        let mut text = serde_json::to_vec_pretty(meta).unwrap_or_default();
+        text.push(b'\n');
+        let mut all: Vec<Extra> = vec![
+            (below(meta::META.as_bytes()), text, 0o644),
+            (below(meta::RECIPE.as_bytes()), job.step.recipe.text.clone().into_bytes(), 0o644),
+        ];
+        all.extend(extras.into_iter().map(|(file, bytes, mode)| (below(&file), bytes, mode)));
+        let tree = Graft::new(content, prefix.as_bytes(), job.step.recipe.origin.epoch, all)?;
+        let watch = Progress { job, last: Mutex::new(Instant::now()) };
+        pack(&tree, image.file(), options, &watch)
     }
-    let root = inside(&job.name.root()).to_owned();
-    let own = |file: &str| format!("{root}/{}/{file}", meta::DIR).into_bytes();
-    let mut text = serde_json::to_vec_pretty(meta).unwrap_or_default();
-    text.push(b'\n');
-    let extras =
-        vec![(own(meta::META), text, 0o644), (own(meta::RECIPE), job.step.recipe.text.clone().into_bytes(), 0o644)];
-    let tree = Graft::new(content, root.as_bytes(), job.step.recipe.origin.epoch, extras)?;
-    let watch = Progress { job, last: Mutex::new(Instant::now()) };
-    pack(&tree, image.file(), options, &watch)
 }
 
 /// Directories alone are no software: something else must lie somewhere.
@@ -150,7 +165,7 @@ fn options(job: &Job) -> PackOptions {
     }
 }
 
-fn metadata(job: &Job, options: &PackOptions) -> Meta {
+fn metadata(job: &Job, options: &PackOptions, files: &Files) -> Meta {
     let spec = &job.spec;
     let note = |name: &str| {
         let notes: Vec<&str> = spec
@@ -175,7 +190,12 @@ fn metadata(job: &Job, options: &PackOptions) -> Meta {
         git_dirty: job.step.recipe.origin.dirty,
         format: 1,
         name: job.name.clone(),
-        kind: if job.kind() == Kind::Data { "data" } else { "app" }.into(),
+        kind: match (files, job.kind()) {
+            (Files::System(_), _) => meta::SYSTEM,
+            (_, Kind::Data) => "data",
+            (_, Kind::App) => "app",
+        }
+        .into(),
         whatis: spec.whatis.as_ref().map(|at| at.value.clone()),
         url: spec.url.as_ref().map(|at| at.value.clone()),
         inputs: job.inputs.clone(),

@@ -17,7 +17,7 @@ use crate::recipe::{self, Spec};
 use crate::store::index::Index;
 use crate::store::layers::{self, Layers};
 use crate::store::overlays::{self, Overlay, OverlayError};
-use crate::store::recipes::{self, Found, Place};
+use crate::store::recipes::{self, Found};
 use crate::sys::{digest, fs};
 
 /// A recipe, read and understood.
@@ -69,10 +69,8 @@ pub fn load(found: Found) -> Result<Recipe, BuildError> {
 
 /// The recipe of an overlay: the file given directly, else the first layer's.
 pub fn recipe_for(name: &Name, request: &Request, layers: &Layers) -> Result<Option<Recipe>, BuildError> {
-    let found = match &request.file {
-        Some(path) if request.targets.contains(name) => {
-            Some(Found { name: name.clone(), place: Place::File(path.clone(), "file") })
-        }
+    let found = match &request.given {
+        Some(place) if request.targets.contains(name) => Some(Found { name: name.clone(), place: place.clone() }),
         _ => recipes::find(layers, name)?,
     };
     found.map(load).transpose()
@@ -267,10 +265,14 @@ pub fn is_there(existing: Option<&Overlay>) -> Result<bool, BuildError> {
     }
 }
 
-/// What is there already: in the layer asked for, if one was asked for a target, else in the first that has it.
+/// What is there already: the file asked for, or in the layer asked for, if one was asked for a target, else in the first that has it.
 pub fn existing(name: &Name, target: bool, request: &Request, layers: &Layers) -> Result<Option<Overlay>, BuildError> {
-    match &request.layer {
-        Some(asked) if target => Ok(overlays::find(&layers.only(asked)?, name)?),
+    match (&request.layer, &request.out) {
+        (_, Some(out)) if target => {
+            let there = fs::metadata_if_exists(out)?.is_some();
+            Ok(there.then(|| Overlay { name: name.clone(), path: out.clone(), layer: "file" }))
+        }
+        (Some(asked), _) if target => Ok(overlays::find(&layers.only(asked)?, name)?),
         _ => Ok(overlays::find(layers, name)?),
     }
 }

@@ -122,8 +122,13 @@ impl Making<'_> {
                 Ok(())
             }
             (existing, why) => {
-                let home = plan::home(self.request, self.layers, existing.as_ref())?;
-                let target = plan::target_in(&home, &item.name);
+                let target = match &self.request.out {
+                    Some(out) if item.target => out.clone(),
+                    _ => {
+                        let home = plan::home(self.request, self.layers, existing.as_ref())?;
+                        plan::target_in(&home, &item.name)
+                    }
+                };
                 self.add(item, recipe, target, why.unwrap_or(Why::Forced), after, forced)
             }
         }

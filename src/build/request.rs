@@ -10,14 +10,17 @@ use crate::image::squashfs::codec::Compression;
 use crate::model::meta::Why;
 use crate::model::name::Name;
 use crate::model::resources::Resources;
+use crate::store::recipes::Place;
 
 /// What to build and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The overlays asked for.
     pub targets: Vec<Name>,
-    /// A recipe given directly (`-f FILE`) for the only target.
-    pub file: Option<PathBuf>,
+    /// A recipe given directly for the only target: `-f FILE`, or made from packages.
+    pub given: Option<Place>,
+    /// The file to publish the only target as, instead of one in a layer (`--prefix`).
+    pub out: Option<PathBuf>,
     /// Rebuild what is there (`--update`).
     pub update: bool,
     /// Do not build missing dependencies (`--no-deps`).

@@ -13,6 +13,7 @@ use crate::model::event::{Event, Phase};
 use crate::recipe;
 use crate::store::claim::Claim;
 use crate::sys::fs;
+use crate::sys::process::Ended;
 
 /// A build that has its place.
 pub struct Staged<'a> {
@@ -82,5 +83,20 @@ impl Staged<'_> {
     pub fn driver(phase: &str) -> Vec<std::ffi::OsString> {
         let inside = |file: &str| Path::new(CONTROL).join(file).into_os_string();
         vec!["bash".into(), inside("driver.sh"), phase.into(), inside("recipe")]
+    }
+
+    /// Whether what ran in a phase ended well; if not, the error with the end of its output.
+    pub fn succeeded(&self, ended: Ended, phase: Phase) -> Result<(), BuildError> {
+        match self.job.ended(ended, phase) {
+            Some(error) => Err(error),
+            None if ended.ok() => Ok(()),
+            None => Err(BuildError::Script {
+                name: self.job.name.clone(),
+                phase,
+                ended,
+                tail: self.log.tail(),
+                log: self.log.path().to_owned(),
+            }),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::answers::Answers;
 use super::args::{Build, NetworkArg};
 use super::asked;
+use super::environment::{self, Environment};
 use super::failure::{Failure, Outcome, code};
 use super::runs::outcome::{self, Told};
 use super::{Context, Flag, templates};
@@ -50,8 +51,12 @@ pub fn flags(args: &Build) -> Vec<Flag> {
 /// Runs the command.
 pub fn run(args: &Build, context: &Context) -> Outcome {
     let mut answers = Answers::new(args, context.ui)?;
-    let targets = templates::concrete(&args.names, context, &mut |label, prompt| answers.next(label, prompt))?;
-    let request = request(args, targets, context)?;
+    let environment = environment::asked(args)?;
+    let targets = match &environment {
+        Some(environment) => vec![environment.name.clone()],
+        None => templates::concrete(&args.names, context, &mut |label, prompt| answers.next(label, prompt))?,
+    };
+    let request = request(args, targets, environment, context)?;
     // Somebody may claim a target between planning and submitting: then the plan is made again, and joins him.
     // He is submitting, and can be joined as soon as his jobs have ids.
     for pause in 0..40 {
@@ -219,7 +224,12 @@ fn detach(args: &Build, run: &Dir, context: &Context) -> Outcome {
     Ok(code::SUBMITTED)
 }
 
-fn request(args: &Build, targets: Vec<Name>, context: &Context) -> Result<Request, Failure> {
+fn request(
+    args: &Build,
+    targets: Vec<Name>,
+    environment: Option<Environment>,
+    context: &Context,
+) -> Result<Request, Failure> {
     if args.file.is_some() && targets.len() > 1 {
         return Err(Failure::usage("--file gives the recipe of one overlay; name one"));
     }
@@ -251,9 +261,11 @@ fn request(args: &Build, targets: Vec<Name>, context: &Context) -> Result<Reques
         when_free: args.when_free,
         no_wait: args.no_wait,
     };
+    let (given, out) = environment.map_or((None, None), |environment| (environment.recipe, environment.out));
     Ok(Request {
         targets,
-        file: args.file.clone(),
+        given: given.or_else(|| args.file.clone().map(Environment::in_file)),
+        out,
         update: args.update,
         no_deps: args.no_deps,
         layer: args.layer.clone(),

@@ -10,6 +10,7 @@ mod complete;
 mod completion;
 mod config;
 mod doctor;
+mod environment;
 mod exec;
 mod export;
 pub mod failure;

@@ -14,6 +14,9 @@ pub const META: &str = "meta.json";
 /// The recipe in it, exactly as it was built from.
 pub const RECIPE: &str = "recipe";
 
+/// The kind of overlays that are whole systems, with a root directory of their own.
+pub const SYSTEM: &str = "system";
+
 /// The embedded metadata. Field order is the order in the file; the first five are row G30's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -34,7 +37,7 @@ pub struct Meta {
     pub format: u32,
     /// The overlay's name.
     pub name: Name,
-    /// "app" or "data".
+    /// "app", "data" or [`SYSTEM`].
     pub kind: String,
     /// What it is (`#WHATIS`).
     #[serde(default)]

@@ -30,6 +30,15 @@ const LONGEST: usize = 180;
 pub const MOST_PARTS: usize = 4;
 
 impl Name {
+    /// The name of an environment, which needs no version: `nvim` is `nvim/env`.
+    pub fn of_environment(text: &str) -> Result<Name, BadName> {
+        let mut parts = split(text);
+        if parts.len() == 1 {
+            parts.push("env".into());
+        }
+        Name::from_parts(parts, text)
+    }
+
     /// The parts, two to four of them.
     pub fn parts(&self) -> &[String] {
         &self.parts

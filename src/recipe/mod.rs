@@ -1,7 +1,10 @@
 //! Thinking about recipes: text → lines → headers → spec, and lint. Pure: no file is opened here.
 
 mod bash;
+pub mod conda;
+pub mod def;
 pub mod finding;
+pub mod form;
 pub mod headers;
 pub mod lint;
 pub mod scan;
@@ -11,7 +14,8 @@ pub mod template;
 pub mod values;
 
 pub use finding::{Finding, Rule, Severity};
-pub use spec::Spec;
+pub use form::Form;
+pub use spec::{Content, Spec};
 pub use template::{Binding, Template};
 
 /// Runs one phase: `bash driver.sh fetch|install|check RECIPE`, with [`HELPERS`] beside it as `helpers.sh`.
@@ -44,7 +48,8 @@ impl Parsed {
     }
 }
 
-/// Reads a recipe. `file` is the name to use in messages, `bytes` its content; never fails, findings say what is wrong.
+/// Reads a recipe. `file` is the name to use in messages, and its ending tells the [`Form`]; `bytes` is its content. Never
+/// fails, findings say what is wrong.
 ///
 /// A template is read as one of the recipes it makes; findings tell their places in the template.
 pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
@@ -67,10 +72,16 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
 }
 
 fn ordinary(file: &str, text: &str, scan: &scan::Scan, findings: &mut Vec<Finding>) -> Spec {
-    let script = shell::read(file, text);
     let mut spec = headers::read(scan, findings);
-    spec.read_body(&script, findings);
-    lint::check(scan, &script, &spec, findings);
+    match Form::of(file, text) {
+        Form::Shell => {
+            let script = shell::read(file, text);
+            spec.read_body(&script, findings);
+            lint::check(scan, &script, &spec, findings);
+        }
+        Form::Conda => spec.content = Content::Conda(conda::read(file, text, findings)),
+        Form::Def => spec.content = Content::Def(def::read(file, text, findings)),
+    }
     spec
 }
 

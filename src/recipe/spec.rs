@@ -148,6 +148,18 @@ pub struct Functions {
     pub check: bool,
 }
 
+/// What a recipe builds from, in its own form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Content {
+    /// The functions of a shell script.
+    #[default]
+    Shell,
+    /// A conda environment.
+    Conda(super::conda::Environment),
+    /// A definition file.
+    Def(super::def::Definition),
+}
+
 /// A recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -209,6 +221,8 @@ pub struct Spec {
     pub template: Option<Template>,
     /// Headers kept as text: SSH, PLATFORM, CACHE, CASE, HOST, OWNER, COPY.
     pub others: Vec<Header>,
+    /// What it builds from.
+    pub content: Content,
     /// Functions it defines.
     pub functions: Functions,
     /// Whether its own code calls `install` or `install_app` when it is run.
@@ -251,6 +265,7 @@ impl Spec {
             target: None,
             template: None,
             others: Vec::new(),
+            content: Content::default(),
             functions: Functions::default(),
             calls_install: false,
             tests_target_dir: false,

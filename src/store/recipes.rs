@@ -10,20 +10,22 @@ use super::templates;
 use crate::model::name::{MOST_PARTS, Name};
 use crate::model::version::Version;
 use crate::recipe;
+use crate::recipe::form::{self, ENDINGS};
 use crate::recipe::template::Mismatch;
 use crate::sys::fs::{self, PathError};
 
-static BUILT_IN: Dir = include_dir!("$CARGO_MANIFEST_DIR/scripts");
+static SCRIPTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/scripts");
+static DEFS: Dir = include_dir!("$CARGO_MANIFEST_DIR/defs");
 
 /// Where a recipe is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In a file; with the kind of its layer, or "file" for one named directly.
     File(PathBuf, &'static str),
-    /// Inside the binary.
-    BuiltIn,
-    /// Inside the binary: the template of this path.
-    BuiltInTemplate(String),
+    /// Inside the binary, under this path.
+    BuiltIn(String),
+    /// Nowhere: made from what the user asked for. Its name in messages, whose ending tells its form, and its text.
+    Made(String, String),
 }
 
 /// A recipe that was found, not yet read.
@@ -89,11 +91,11 @@ pub enum RecipeError {
 
 impl Place {
     /// Its name in messages: the path, or `built-in:hello/1.0`.
-    pub(super) fn label(&self, id: &str) -> String {
+    pub fn label(&self) -> String {
         match self {
             Place::File(path, _) => path.display().to_string(),
-            Place::BuiltIn => format!("built-in:{id}"),
-            Place::BuiltInTemplate(id) => format!("built-in:{id}"),
+            Place::BuiltIn(id) => format!("built-in:{id}"),
+            Place::Made(label, _) => label.clone(),
         }
     }
 
@@ -101,16 +103,17 @@ impl Place {
     pub fn layer(&self) -> &'static str {
         match self {
             Place::File(_, layer) => layer,
-            Place::BuiltIn | Place::BuiltInTemplate(_) => "built-in",
+            Place::BuiltIn(_) => "built-in",
+            Place::Made(..) => "asked for",
         }
     }
 
     /// The bytes there, as they stand.
-    pub(super) fn read(&self, id: &str) -> Result<Vec<u8>, RecipeError> {
+    pub(super) fn read(&self) -> Result<Vec<u8>, RecipeError> {
         match self {
             Place::File(path, _) => read_file(path),
-            Place::BuiltIn => Ok(built_in(id).unwrap_or_default().to_vec()),
-            Place::BuiltInTemplate(id) => Ok(built_in(id).unwrap_or_default().to_vec()),
+            Place::BuiltIn(id) => Ok(built_in(id).unwrap_or_default().to_vec()),
+            Place::Made(_, text) => Ok(text.clone().into_bytes()),
         }
     }
 }
@@ -118,7 +121,7 @@ impl Place {
 impl Found {
     /// Its name in messages: the path, or `built-in:hello/1.0`.
     pub fn label(&self) -> String {
-        self.place.label(&self.name.to_string())
+        self.place.label()
     }
 
     /// The layer it comes from.
@@ -128,7 +131,7 @@ impl Found {
 
     /// Its bytes; those of a template with the values of the name filled in.
     pub fn read(&self) -> Result<Vec<u8>, RecipeError> {
-        let bytes = self.place.read(&self.name.to_string())?;
+        let bytes = self.place.read()?;
         if !templates::is_meant(&bytes) {
             return Ok(bytes);
         }
@@ -160,12 +163,12 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, RecipeError> {
 }
 
 fn built_in(id: &str) -> Option<&'static [u8]> {
-    BUILT_IN.get_file(id).map(include_dir::File::contents)
+    SCRIPTS.get_file(id).or_else(|| DEFS.get_file(id)).map(include_dir::File::contents)
 }
 
 /// The files inside the binary with their paths.
 pub(super) fn built_in_files() -> impl Iterator<Item = (String, &'static [u8])> {
-    let mut open = vec![&BUILT_IN];
+    let mut open = vec![&SCRIPTS, &DEFS];
     let mut files = Vec::new();
     while let Some(dir) = open.pop() {
         open.extend(dir.dirs());
@@ -181,7 +184,7 @@ pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, RecipeError> 
     let mut outside = None;
     for (dir, memo) in layers.with_memos() {
         let base = layers::build_scripts(dir);
-        for ending in ["", ".sh"] {
+        for (ending, _) in ENDINGS {
             let path = base.join(format!("{name}{ending}"));
             if fs::metadata_if_exists(&path)?.is_some_and(|meta| !meta.is_dir()) {
                 return Ok(Some(Found { name: name.clone(), place: Place::File(path, dir.kind) }));
@@ -191,8 +194,9 @@ pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, RecipeError> 
             return Ok(Some(found));
         }
     }
-    if built_in(&name.to_string()).is_some() {
-        return Ok(Some(Found { name: name.clone(), place: Place::BuiltIn }));
+    let mut ids = ENDINGS.iter().map(|(ending, _)| format!("{name}{ending}"));
+    if let Some(id) = ids.find(|id| built_in(id).is_some()) {
+        return Ok(Some(Found { name: name.clone(), place: Place::BuiltIn(id) }));
     }
     match (templates::find(None, name, &mut outside)?, outside) {
         (Some(found), _) => Ok(Some(found)),
@@ -218,15 +222,13 @@ pub fn all(layers: &Layers) -> (Vec<Found>, Vec<PathError>) {
         walk(&base, &mut Vec::new(), &mut odd, &mut |id, path| keep(id, Place::File(path, dir.kind)));
     }
     for (id, _) in built_in_files() {
-        if !templates.contains(&Place::BuiltInTemplate(id.clone())) {
-            keep(&id, Place::BuiltIn);
-        }
+        keep(form::without_ending(&id), Place::BuiltIn(id.clone()));
     }
     found.sort_by_cached_key(|recipe| (recipe.name.stem(), Version::new(recipe.name.version())));
     (found, odd)
 }
 
-/// Visits files at most as deep as names are long, each with its path below `dir` without `.sh`.
+/// Visits files at most as deep as names are long, each with its path below `dir` without its ending.
 pub(super) fn walk(
     dir: &Path,
     parts: &mut Vec<String>,
@@ -253,7 +255,7 @@ pub(super) fn walk(
             walk(&path, parts, odd, visit);
         } else if meta.is_file() {
             let joined = parts.join("/");
-            visit(joined.strip_suffix(".sh").unwrap_or(&joined), path);
+            visit(form::without_ending(&joined), path);
         }
         parts.pop();
     }

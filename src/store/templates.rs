@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::layers::{self, Layers};
 use super::recipes::{self, Found, Place, RecipeError};
 use crate::model::name::{self, Name};
+use crate::recipe::form::{self, ENDINGS};
 use crate::recipe::template::Mismatch;
 use crate::recipe::{self, Template};
 use crate::sys::fs::{self, PathError};
@@ -32,7 +33,7 @@ const HEAD: usize = 64 << 10;
 
 static BUILT_IN: LazyLock<Vec<TemplateFile>> = LazyLock::new(|| {
     let all = recipes::built_in_files();
-    all.filter_map(|(id, bytes)| of(&id, bytes, Place::BuiltInTemplate(id.clone()))).collect()
+    all.filter_map(|(id, bytes)| of(&id, bytes, Place::BuiltIn(id.clone()))).collect()
 });
 
 impl Memo {
@@ -51,7 +52,7 @@ impl Memo {
 
 fn of(id: &str, bytes: &[u8], place: Place) -> Option<TemplateFile> {
     is_meant(bytes).then(|| recipe::template_of(id, bytes)).flatten().map(|template| TemplateFile {
-        id: id.to_owned(),
+        id: form::without_ending(id).to_owned(),
         place,
         template,
     })
@@ -127,7 +128,7 @@ pub fn named(layers: &Layers, text: &str) -> Result<Option<TemplateFile>, PathEr
     let id = parts.join("/");
     for dir in layers.dirs() {
         let base = layers::build_scripts(dir);
-        for ending in ["", ".sh"] {
+        for (ending, _) in ENDINGS {
             let path = base.join(format!("{id}{ending}"));
             if fs::metadata_if_exists(&path)?.is_some_and(|meta| meta.is_file()) {
                 // What cannot be read fails as the recipe it is then taken for.
@@ -141,11 +142,11 @@ pub fn named(layers: &Layers, text: &str) -> Result<Option<TemplateFile>, PathEr
 impl TemplateFile {
     /// Its name in messages: the path, or `built-in:cytoscape`.
     pub fn label(&self) -> String {
-        self.place.label(&self.id)
+        self.place.label()
     }
 
     /// Its bytes, as they stand.
     pub fn read(&self) -> Result<Vec<u8>, RecipeError> {
-        self.place.read(&self.id)
+        self.place.read()
     }
 }

@@ -147,7 +147,7 @@ fn a_second_run_joins_the_first(site: &Site) {
     site.submit(&["d"]).code(3);
     let first = site.id();
     site.says("a", "running");
-    let dry = site.house.ovl(&["build", "-n", "x/1"]).ok();
+    let dry = site.house.ovl(&["build", "--dry-run", "x/1"]).ok();
     assert!(dry.stdout.contains("already being built by"), "{dry:#?}");
     site.house.ovl(&["build", "--wait", "x/1"]).ok().says("a/1: joined as job");
     assert_ne!(site.id(), first);

@@ -107,7 +107,7 @@ fn inside_a_job_everything_is_built_there() {
         &site.house,
         "work/batch.sh",
         &format!(
-            "#!/bin/bash\n#SBATCH --time=5 --mem=200M\n#SBATCH -o batch.out\n{ovl} build --json end/1 || exit $?\n{ovl} build -n --always-submit -u end/1\n"
+            "#!/bin/bash\n#SBATCH --time=5 --mem=200M\n#SBATCH -o batch.out\n{ovl} build --json end/1 || exit $?\n{ovl} build --dry-run --always-submit -u end/1\n"
         ),
     );
     shell(&site.house, "timeout 100 sbatch --wait batch.sh").ok();

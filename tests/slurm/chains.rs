@@ -67,7 +67,7 @@ fn diamonds_of_every_mixture_come_out_whole() {
 fn job_ids_are_printed_and_the_plan_says_where_and_why() {
     let Some(site) = Site::shared() else { return };
     diamond(&site, "", 0b0010);
-    let dry = site.ovl(&["build", "-n", "end/1"]).ok().prints("its recipe has directives (").stdout;
+    let dry = site.ovl(&["build", "--dry-run", "end/1"]).ok().prints("its recipe has directives (").stdout;
     assert!(dry.contains("its dependency left/1 is queued"), "{dry}");
     assert!(site.house.names("home/.local/state/ovl/runs").is_empty(), "a dry run leaves no record");
     let run = site.ovl(&["build", "end/1"]).code(3);

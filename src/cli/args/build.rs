@@ -11,11 +11,20 @@ use crate::cli::complete;
 #[derive(Debug, Args)]
 pub struct Build {
     /// Overlays, as in samtools/1.22 (also samtools=1.22, samtools@1.22), or templates, which ask for their values
-    #[arg(required = true, value_name = "NAME", add = complete::recipe())]
+    ///
+    /// With --name or --prefix: conda packages for that environment, as in samtools=1.22 or bioconda::star>=2.7
+    #[arg(required_unless_present_any = ["name", "prefix"], value_name = "NAME", add = complete::recipe())]
     pub names: Vec<String>,
-    /// Build the only NAME from this recipe
+    /// Build the only NAME from this recipe: a build script, a definition file (.def), an environment (.yml), or a list or
+    /// lock file of packages (.txt, .lock)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
+    /// Name of an environment that is made of the packages given, or of --file; nvim is short for nvim/env
+    #[arg(short, long, value_name = "NAME", conflicts_with = "prefix")]
+    pub name: Option<String>,
+    /// Publish at this path, which gets the ending .sqf, instead of in a layer
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "layer")]
+    pub prefix: Option<PathBuf>,
     /// Rebuild what is there already
     #[arg(short, long)]
     pub update: bool,
@@ -29,7 +38,7 @@ pub struct Build {
     #[arg(long)]
     pub no_deps: bool,
     /// Say what would be built and why, do nothing
-    #[arg(short = 'n', long)]
+    #[arg(long)]
     pub dry_run: bool,
     /// Layer to write to: user, group, site or a path
     #[arg(long, value_name = "LAYER")]

@@ -90,6 +90,6 @@ pub fn of_name(name: &Name, run: Option<&str>, context: &Context) -> Result<Mean
     }
     let place = run.map_or_else(|| dir::runs(&context.config).display().to_string(), |run| format!("run {run}"));
     Err(Failure::new(code::USAGE, format!("no record of a build of {name} in {place}")).hint(format!(
-        "see what a build of it would do with: ovl build -n {name}    list what was built with: ovl history"
+        "see what a build of it would do with: ovl build --dry-run {name}    list what was built with: ovl history"
     )))
 }

@@ -1,4 +1,8 @@
-//! Phase 2: fetch() and install() run in the sandbox, each line into the log; an empty result is a failure.
+//! Phase 2: the recipe is carried out, each form in its own file; what came of it is the material that is packed.
+
+mod conda;
+mod def;
+mod shell;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -10,20 +14,50 @@ use super::needs;
 use super::sandbox::Sandbox;
 use super::stage::Staged;
 use super::tree::Tree;
-use crate::exec::Network;
-use crate::model::event::{Event, Phase};
+use crate::image::source::AnySource;
+use crate::image::source::graft::Extra;
+use crate::model::event::Event;
+use crate::recipe::Content;
 use crate::runtime;
 use crate::sys::fs::PathError;
 use crate::sys::process::{self, Ended};
 
-/// A build whose tree has its files.
-pub struct Filled<'a>(pub(super) Staged<'a>);
+/// A build whose files are there.
+pub struct Filled<'a> {
+    pub(super) staged: Staged<'a>,
+    pub(super) material: Material,
+}
+
+/// What a recipe came to.
+pub struct Material {
+    /// The files.
+    pub files: Files,
+    /// Further files below the overlay's own directory: paths relative to `/cnt/NAME/.ovl`.
+    pub extras: Vec<Extra>,
+}
+
+/// Where the files of an overlay are.
+pub enum Files {
+    /// In the staged tree, below `/cnt/NAME`.
+    Tree,
+    /// In a source whose root becomes `/cnt/NAME`.
+    App(AnySource),
+    /// In a source that is a whole system: its root becomes `/`.
+    System(AnySource),
+}
+
+impl Material {
+    /// What a script left in the staged tree.
+    pub fn tree() -> Material {
+        Material { files: Files::Tree, extras: Vec::new() }
+    }
+}
 
 impl<'a> Staged<'a> {
-    /// Runs the recipe.
+    /// Carries the recipe out.
     pub fn fill(mut self) -> Result<Filled<'a>, BuildError> {
-        match self.run_phases() {
-            Ok(()) => Ok(Filled(self)),
+        match self.material() {
+            Ok(material) => Ok(Filled { staged: self, material }),
             Err(error) => {
                 self.log.note(&format!("failed: {error}"));
                 Err(error)
@@ -31,44 +65,13 @@ impl<'a> Staged<'a> {
         }
     }
 
-    fn run_phases(&mut self) -> Result<(), BuildError> {
+    fn material(&mut self) -> Result<Material, BuildError> {
         needs::check(self)?;
-        if self.job.spec.functions.fetch {
-            self.job.enter(Phase::Fetch, "network: host")?;
-            let mut sandbox = self.sandbox();
-            sandbox.network = Network::Host;
-            sandbox.sources = Some((self.sources.clone(), true));
-            self.script(Phase::Fetch, &sandbox, false)?;
+        match self.job.spec.content.clone() {
+            Content::Shell => shell::fill(self),
+            Content::Conda(environment) => conda::fill(self, &environment),
+            Content::Def(definition) => def::fill(self, &definition),
         }
-        let network = self.job.network();
-        let shown = if network == Network::Host { "network: host" } else { "" };
-        self.job.enter(Phase::Install, shown)?;
-        let mut sandbox = self.sandbox();
-        sandbox.network = network;
-        sandbox.sources = Some((self.sources.clone(), false));
-        sandbox.target = Some(self.tree.bind(&self.job));
-        self.script(Phase::Install, &sandbox, true)
-    }
-
-    /// Runs one phase of the driver; `writes` says that it needs the tree.
-    fn script(&mut self, phase: Phase, sandbox: &Sandbox, writes: bool) -> Result<(), BuildError> {
-        self.log.new_phase(phase.as_str());
-        let script =
-            Script { argv: Staged::driver(phase.as_str()), tree: writes.then_some(&self.tree), limit: self.job.left() };
-        let ended = run(&self.job, &mut self.log, sandbox, script, &mut |_| {})?;
-        if let Some(error) = self.job.ended(ended, phase) {
-            return Err(error);
-        }
-        if ended.ok() {
-            return Ok(());
-        }
-        Err(BuildError::Script {
-            name: self.job.name.clone(),
-            phase,
-            ended,
-            tail: self.log.tail(),
-            log: self.log.path().to_owned(),
-        })
     }
 }
 
