@@ -5,6 +5,7 @@ use crate::config::ConfigError;
 use crate::model::name::BadName;
 use crate::recipe::Finding;
 use crate::recipe::template::Mismatch;
+use crate::registry::RegistryError;
 use crate::run::RunError;
 use crate::runtime::RuntimeError;
 use crate::store::layers::LayerError;
@@ -140,6 +141,26 @@ impl From<RunError> for Failure {
                 Failure::usage(text).hint("list what there is with: ovl history")
             }
             RunError::Odd { .. } => Failure::new(code::ERROR, text),
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Failure {
+        let text = error.to_string();
+        let code = match &error {
+            RegistryError::Reference(_) => code::USAGE,
+            RegistryError::Busy { .. } => code::BUSY,
+            RegistryError::Interrupted => code::INTERRUPTED,
+            RegistryError::Layer(_) => code::UNFIT,
+            RegistryError::Net(error) if matches!(error.trouble, crate::net::Trouble::Interrupted) => code::INTERRUPTED,
+            _ => code::ERROR,
+        };
+        let failure = Failure::new(code, text);
+        match error.hint() {
+            _ if error.is_full() => failure.hint(FULL),
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }

@@ -25,6 +25,7 @@ mod module;
 mod overlay;
 mod pack;
 mod pattern;
+mod registry;
 mod rm;
 mod rollback;
 mod run;
@@ -107,6 +108,7 @@ fn run(cli: Cli) -> Outcome {
     // have things to clean up.
     let builds = match &cli.command {
         Command::Build(_) | Command::Overlay(_) | Command::Pack(_) | Command::Unpack(_) => true,
+        Command::Push(_) | Command::Pull(_) | Command::Tag(_) | Command::Login(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
     };
@@ -148,6 +150,17 @@ fn run(cli: Cli) -> Outcome {
         Command::ShellInit(args) => shell_init::run(&args, &context(Vec::new())?),
         Command::Pack(args) => pack::run(&args, &context(pack::flags(&args)?)?),
         Command::Unpack(args) => unpack::run(&args, &context(unpack::flags(&args))?),
+        Command::Push(args) => {
+            registry::push::run(&args, &context(registry::flags(&args.speaking, args.registry.as_ref()))?)
+        }
+        Command::Pull(args) => {
+            registry::pull::run(&args, &context(registry::flags(&args.speaking, args.registry.as_ref()))?)
+        }
+        Command::Tag(args) => {
+            registry::tag::run(&args, &context(registry::flags(&args.speaking, args.registry.as_ref()))?)
+        }
+        Command::Login(args) => registry::login::login(&args, &context(Vec::new())?),
+        Command::Logout(args) => registry::login::logout(&args, &context(Vec::new())?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

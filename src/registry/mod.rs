@@ -23,7 +23,7 @@ pub use error::RegistryError;
 pub use manifest::{Descriptor, Document, Fetched, Index, Manifest};
 pub use options::Options;
 pub use platform::Platform;
-pub use reference::{BadReference, Digest, Reference, check_host, has_scheme};
+pub use reference::{BadReference, Digest, Reference, check_host, has_scheme, tag_of};
 
 /// Result of whatever a registry is asked.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

@@ -4,6 +4,7 @@ mod build;
 mod exec;
 mod overlay;
 mod pack;
+mod registry;
 mod run;
 mod runs;
 mod wrap;
@@ -97,6 +98,16 @@ pub enum Command {
     Pack(Pack),
     /// Write an image out as a directory, a tar archive or an ext3 image
     Unpack(Unpack),
+    /// Put an overlay into a registry
+    Push(Push),
+    /// Get an overlay or a container image from a registry
+    Pull(Pull),
+    /// Give what is in a registry further names
+    Tag(Tag),
+    /// Log in to a registry
+    Login(Login),
+    /// Forget the credentials for a registry
+    Logout(Logout),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -112,6 +123,7 @@ pub use build::{Asked, Build};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use overlay::{Create, Overlay, OverlayAction, ProfileArg};
 pub use pack::{Pack, Unpack};
+pub use registry::{Login, Logout, Pull, Push, Speaking, Tag};
 pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
