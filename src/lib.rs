@@ -23,6 +23,7 @@ pub mod sys;
 
 pub mod build;
 pub mod conda;
+pub mod container;
 pub mod registry;
 pub mod run;
 pub mod runtime;

@@ -10,6 +10,7 @@ mod chains;
 mod conda_solve;
 mod config;
 mod crash;
+mod defs;
 mod docs;
 mod driver;
 mod drivers;

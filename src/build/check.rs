@@ -30,6 +30,10 @@ impl<'a> Packed<'a> {
             let argv = ["bash", "-eo", "pipefail", "-c", &test.value].map(OsString::from);
             checks.push((format!("#TEST:{}", test.value), argv.into()));
         }
+        let definition = spec.definition();
+        if definition.and_then(|definition| definition.stages.last()?.script("test")).is_some() {
+            checks.push(("%test".into(), vec!["/.singularity.d/actions/test".into()]));
+        }
         if !checks.is_empty() {
             self.staged.job.enter(Phase::Check, &format!("{} to run", checks.len()))?;
         }
@@ -54,9 +58,14 @@ impl<'a> Packed<'a> {
 
     fn run(&mut self, what: &str, argv: Vec<OsString>) -> Result<Ended, BuildError> {
         self.staged.log.new_phase(what);
+        let job = &self.staged.job;
+        if job.spec.definition().is_some() {
+            let invocation = fill::def::test(&self.staged, self.image.path(), argv);
+            let script = Script { argv: Vec::new(), tree: None, limit: job.left() };
+            return fill::invoke(job, &mut self.staged.log, &invocation, script, &mut |_| {});
+        }
         let image = overlays::open(self.image.path())?;
         let facts = overlays::facts(self.image.path(), &image)?;
-        let job = &self.staged.job;
         let mut sandbox = job.sandbox(self.staged.control.clone(), self.staged.tmp.clone(), false);
         sandbox.layers.push(self.image.path().to_owned());
         let root = job.name.root();

@@ -60,7 +60,10 @@ impl Job<'_> {
     pub fn phases_of(spec: &Spec) -> Vec<Phase> {
         let wanted = |phase: &Phase| match phase {
             Phase::Fetch => spec.functions.fetch || spec.content != Content::Shell,
-            Phase::Check => spec.functions.check || !spec.tests.is_empty(),
+            Phase::Check => {
+                let test = spec.definition().and_then(|definition| definition.stages.last()?.script("test"));
+                spec.functions.check || !spec.tests.is_empty() || test.is_some()
+            }
             _ => true,
         };
         Phase::ALL.into_iter().filter(wanted).collect()
@@ -117,6 +120,8 @@ impl Job<'_> {
             (Some(network), _) => network,
             (None, Some(Net::Host)) => Network::Host,
             (None, Some(Net::None)) => Network::None,
+            // Definitions install packages: it is what they are for.
+            (None, None) if self.spec.definition().is_some() => Network::Host,
             (None, None) if self.config.network_host() => Network::Host,
             (None, None) => Network::None,
         }

@@ -49,10 +49,10 @@ pub struct Item {
 }
 
 /// Reads a recipe and refuses what cannot be built, with all findings.
-pub fn load(found: Found) -> Result<Recipe, BuildError> {
+pub fn load(found: Found, given: &recipe::Arguments) -> Result<Recipe, BuildError> {
     let label = found.label();
-    let bytes = found.read()?;
-    let (spec, findings) = recipe::parse(&label, &bytes)
+    let mut bytes = found.read()?;
+    let (spec, findings) = recipe::parse_with(&label, &bytes, given)
         .ready()
         .map_err(|findings| BuildError::Recipe { label: label.clone(), findings })?;
     if let [(loc, header), ..] = spec.unsupported() {
@@ -63,7 +63,13 @@ pub fn load(found: Found) -> Result<Recipe, BuildError> {
     }
     // Hints are for `ovl check`.
     let worth = findings.iter().filter(|finding| finding.rule.severity() != recipe::Severity::Hint);
-    let warnings = worth.map(ToString::to_string).collect();
+    let mut warnings: Vec<String> = worth.map(ToString::to_string).collect();
+    if let Some(definition) = spec.definition() {
+        // What is frozen, compared and kept is the definition with its arguments.
+        bytes = definition.text.clone().into_bytes();
+        let unused = given.keys().filter(|name| !definition.used.contains(*name));
+        warnings.extend(unused.map(|name| format!("{label}: it has no argument {name}")));
+    }
     Ok(Recipe { label, found, bytes, spec, warnings })
 }
 
@@ -73,7 +79,7 @@ pub fn recipe_for(name: &Name, request: &Request, layers: &Layers) -> Result<Opt
         Some(place) if request.targets.contains(name) => Some(Found { name: name.clone(), place: place.clone() }),
         _ => recipes::find(layers, name)?,
     };
-    found.map(load).transpose()
+    found.map(|found| load(found, &request.arguments)).transpose()
 }
 
 struct Disk<'a> {

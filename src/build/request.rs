@@ -31,6 +31,8 @@ pub struct Request {
     pub passthrough: bool,
     /// Resources given by flags; over the recipes'.
     pub resources: Resources,
+    /// Arguments of definition files (`--build-arg`).
+    pub arguments: crate::recipe::Arguments,
     /// How each step is built.
     pub options: Options,
 }

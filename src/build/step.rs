@@ -15,7 +15,8 @@ use crate::model::name::Name;
 use crate::plan::{Planned, Ticket};
 use crate::recipe;
 use crate::store::overlays::{self, Overlay};
-use crate::sys::{digest, fs, signal};
+use crate::store::recipes::Place;
+use crate::sys::{digest, env, fs, signal};
 
 /// A word from outside that a build is to end, beside the user's interrupt: somebody has cancelled this step.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +80,9 @@ pub struct Frozen {
     pub digest: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// The directory it lies in, where it is a file: relative paths in it begin there.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
 }
 
 /// A dependency by its file, which an earlier step may still have to make.
@@ -135,6 +139,10 @@ impl Frozen {
             text: String::from_utf8_lossy(&recipe.bytes).into_owned(),
             digest: digest::of(&recipe.bytes),
             origin: origin::of(&recipe.found.place),
+            dir: match &recipe.found.place {
+                Place::File(path, _) => env::current_dir().join(path).parent().map(Path::to_owned),
+                _ => None,
+            },
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::model::event::{Event, Listener};
 use crate::model::name::Name;
 use crate::model::units;
 use crate::plan::{Place, Policy, Settled, Site, place, show};
+use crate::recipe;
 use crate::run::dir::{self, Dir};
 use crate::run::queue::{self, Queue};
 use crate::run::submit::SubmitError;
 use crate::run::{Drive, Local, RunError, follow, join, sweep};
-use crate::sys::process;
+use crate::sys::{fs, process};
 
 /// Flags that stand for configuration keys.
 pub fn flags(args: &Build) -> Vec<Flag> {
@@ -224,6 +225,29 @@ fn detach(args: &Build, run: &Dir, context: &Context) -> Outcome {
     Ok(code::SUBMITTED)
 }
 
+/// Arguments of definition files: those of the file first, so that flags win.
+fn arguments(args: &Build) -> Result<recipe::Arguments, Failure> {
+    let mut all = recipe::Arguments::new();
+    let mut add = |from: &str, text: &str| match recipe::def::words::pair(text) {
+        Some((name, value)) => {
+            all.insert(name, value);
+            Ok(())
+        }
+        None => Err(Failure::usage(format!("{from}: '{text}' is not NAME=VALUE"))),
+    };
+    if let Some(path) = &args.build_arg_file {
+        let text = fs::read(path).map_err(|error| Failure::usage(format!("--build-arg-file: {error}")))?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            add(&path.display().to_string(), line)?;
+        }
+    }
+    for text in &args.build_arg {
+        add("--build-arg", text)?;
+    }
+    Ok(all)
+}
+
 fn request(
     args: &Build,
     targets: Vec<Name>,
@@ -270,6 +294,7 @@ fn request(
         no_deps: args.no_deps,
         layer: args.layer.clone(),
         passthrough: args.passthrough,
+        arguments: arguments(args)?,
         resources: asked::resources(&args.asked)?,
         options,
     })

@@ -1,6 +1,7 @@
 //! `ovl exec` and `ovl e`: names → overlays → environment → invocation → the command, which this process becomes.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{Exec, Short, Surroundings};
@@ -9,7 +10,7 @@ use super::failure::{Failure, Outcome};
 use super::{Context, Flag, img, info};
 use crate::build::work::scratch;
 use crate::exec::environ::LayerEnv;
-use crate::exec::{Base, Invocation, Isolation, Mount, Network, apptainer, binds, environ};
+use crate::exec::{Base, Invocation, Isolation, Mount, Network, System, apptainer, binds, environ};
 use crate::model::env::is_name;
 use crate::model::name::Name;
 use crate::runtime::{self, Choice};
@@ -71,7 +72,7 @@ pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: 
         stack.add(info::locate(text, context)?)?;
     }
     let writable = writable(wanted, &mut stack)?;
-    let mut layer_env = Vec::new();
+    let (base, mut layer_env) = base(with.base.as_deref(), context)?;
     for (path, contributed) in &stack.layers {
         if path.to_str().is_none() {
             return Err(Failure::usage(format!("{}: the path is not UTF-8", path.display())));
@@ -91,7 +92,8 @@ pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: 
     let set = with.env.iter().map(|text| variable(text)).collect::<Result<Vec<_>, _>>()?;
     let argv = if command.is_empty() { shell() } else { command.to_vec() };
     let invocation = Invocation {
-        base: base(with.base.as_deref(), context)?,
+        system: (base != Base::default()).then(|| system(&layer_env, &set, with.cleanenv)),
+        base,
         layers: stack.layers.into_iter().map(|(path, _)| path).collect(),
         writable,
         mounts,
@@ -247,8 +249,39 @@ fn variable(text: &str) -> Result<(String, String), Failure> {
     }
 }
 
-fn base(flag: Option<&Path>, context: &Context) -> Result<Base, Failure> {
+/// What lies under everything, and what it contributes to the environment: a directory, an image, an overlay by name.
+fn base(flag: Option<&Path>, context: &Context) -> Result<(Base, Vec<LayerEnv>), Failure> {
     let path = flag.map_or_else(|| context.config.base(), |path| env::current_dir().join(path));
-    let meta = fs::metadata(&path).map_err(|error| Failure::usage(format!("base: {error}")))?;
-    Ok(if meta.is_dir() { Base::Dir(fs::canonicalize(&path)?) } else { Base::Image(path) })
+    let path = match (fs::metadata(&path), flag.and_then(Path::to_str)) {
+        (Ok(meta), _) if meta.is_dir() => return Ok((Base::Dir(fs::canonicalize(&path)?), Vec::new())),
+        (Ok(_), _) => path,
+        (Err(error), Some(text)) if error.is_not_found() => info::locate(text, context)
+            .map_err(|failure| Failure::usage(format!("base: {error}")).hint(failure.message))?,
+        (Err(error), _) => return Err(Failure::usage(format!("base: {error}"))),
+    };
+    let mut layer_env = Vec::new();
+    if path.extension().is_some_and(|ending| ending == "sqf") {
+        let image = overlays::open(&path)?;
+        layer_env = overlays::facts(&path, &image)?.layer_env();
+    }
+    Ok((Base::Image(path), layer_env))
+}
+
+/// What overlays and the user say about the environment of a system that has its own.
+fn system(layers: &[LayerEnv], set: &[(String, String)], clean: bool) -> System {
+    let host = env::all();
+    let of = |layers: &[LayerEnv], set: &[(String, String)]| environ::environment(&host, clean, layers, set);
+    let plain: std::collections::BTreeMap<OsString, OsString> = of(&[], &[]).into_iter().collect();
+    let mut system = System::default();
+    for (name, value) in of(layers, set) {
+        let before = plain.get(&name);
+        if name == "PATH" && !set.iter().any(|(set, _)| set == "PATH") {
+            let (value, end) = (value.as_bytes(), before.map_or(&b""[..], |path| path.as_bytes()));
+            // Of a PATH that an overlay has made anew nothing is known.
+            system.path = OsStr::from_bytes(value.strip_suffix(end).unwrap_or_default()).to_owned();
+        } else if before != Some(&value) {
+            system.set.push((name, value));
+        }
+    }
+    system
 }

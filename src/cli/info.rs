@@ -17,7 +17,7 @@ use crate::model::name::{self, Name};
 use crate::model::units::show_size;
 use crate::model::version::Version;
 use crate::store::overlays::{self, Facts, OverlayError};
-use crate::store::{claim, publish};
+use crate::store::{claim, publish, system};
 use crate::sys::lock::{self, Use};
 use crate::sys::{clock, env, fs};
 
@@ -91,12 +91,16 @@ pub fn run(args: &Info, context: &Context) -> Outcome {
     let builder = claim::holder(&path, now, context.config.lease())?.map(|owner| owner.to_string());
     let previous = publish::previous_of(&path);
     let previous = fs::metadata_if_exists(&previous)?.map(|_| previous);
+    let system = system::of(&path, &image)?;
     if args.json {
         let value = json!({
             "file": path, "bytes": size, "digest": facts.digest, "in_use": in_use, "being_built_by": builder, "previous": previous,
             "squashfs": { "compression": codec, "block_size": superblock.block_size, "inodes": superblock.inodes, "bytes": superblock.bytes_used, "time": clock::rfc3339(superblock.mkfs_time.into()) },
             "mounts": facts.roots.iter().map(|root| &root.path).collect::<Vec<_>>(),
             "env": facts.env, "meta": facts.meta,
+            "system": system.as_ref().map(|system| json!({
+                "labels": system.labels, "runscript": system.runscript, "test": system.test, "help": system.help,
+            })),
         });
         context.ui.out(&serde_json::to_string_pretty(&value).unwrap_or_default());
         return Ok(0);
@@ -123,6 +127,15 @@ pub fn run(args: &Info, context: &Context) -> Outcome {
     out("in use", in_use);
     builder.iter().for_each(|text| out("being built", &format!("by {text}")));
     previous.iter().for_each(|path| out("previous", &path.display().to_string()));
+    if let Some(system) = &system {
+        let parts = [("runscript", system.runscript), ("test", system.test), ("help", system.help.is_some())];
+        let parts: Vec<&str> = parts.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        out("system", &if parts.is_empty() { "one of its own".into() } else { format!("with {}", parts.join(", ")) });
+        if !system.labels.is_empty() {
+            context.ui.out("labels");
+            system.labels.iter().for_each(|(key, value)| context.ui.out(&format!("  {key}={value}")));
+        }
+    }
     variables(&facts, context);
     provenance(&facts, context);
     Ok(0)

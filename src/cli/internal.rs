@@ -5,8 +5,9 @@ use clap::CommandFactory;
 use super::args::{Cli, Internal, InternalAction};
 use super::failure::{Failure, Outcome, code};
 use super::{jobs, run as scripts};
+use crate::container;
 use crate::runtime;
-use crate::sys::fs;
+use crate::sys::{erase, fs};
 use crate::ui::Ui;
 
 /// Runs the command.
@@ -18,6 +19,15 @@ pub fn run(args: &Internal) -> Outcome {
             Err(runtime::sandbox_main(*fd, *parent, &tell).into())
         }
         InternalAction::Stage { fd, parent, image, at } => Err(runtime::stage_main(*fd, *parent, image, at).into()),
+        InternalAction::Cook { fd, parent } => {
+            let tell = |text: &str| Ui::new("never", 0).say(text);
+            Ok(container::cook_main(*fd, *parent, &tell))
+        }
+        InternalAction::Enclosed { fd } => Err(Failure::new(code::ERROR, container::enclosed_main(*fd).to_string())),
+        InternalAction::Erase { dir } => match erase::main(dir) {
+            Ok(()) => Ok(0),
+            Err(why) => Err(Failure::new(code::ERROR, why)),
+        },
         InternalAction::Step { dir, attempt } => jobs::step(dir, *attempt),
         InternalAction::Task { dir, rank, index } => scripts::task(dir, rank.as_deref(), *index),
         InternalAction::AwaitJobs { dir } => scripts::await_jobs(dir),

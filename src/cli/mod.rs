@@ -14,6 +14,7 @@ mod environment;
 mod exec;
 mod export;
 pub mod failure;
+mod help;
 mod hints;
 mod img;
 mod info;
@@ -161,6 +162,7 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Login(args) => registry::login::login(&args, &context(Vec::new())?),
         Command::Logout(args) => registry::login::logout(&args, &context(Vec::new())?),
+        Command::Help(args) => help::run(&args, &context(Vec::new())?),
         Command::Doctor(args) => doctor::run(&args, &context(Vec::new())?),
         Command::Config(args) => config::run(&args, &cli.common),
         Command::Completion(args) => completion::run(&args),

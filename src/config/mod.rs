@@ -160,6 +160,11 @@ impl Config {
         Patience { silence, tries: self.number("net.tries").clamp(1, 1000) }
     }
 
+    /// auto, native or apptainer.
+    pub fn def_engine(&self) -> String {
+        self.text("build.def_engine")
+    }
+
     /// auto, dir or ext3.
     pub fn stage(&self) -> String {
         self.text("build.stage")

@@ -110,6 +110,13 @@ pub const KEYS: &[Key] = &[
     key("net.timeout", Kind::Time, "1m", "", "How long a server may be silent before it is asked again."),
     key("net.tries", Kind::Number, "5", "", "How often a transfer that brings nothing is tried before it is given up."),
     key(
+        "build.def_engine",
+        Kind::Choice(&["auto", "native", "apptainer"]),
+        "auto",
+        "",
+        "What builds definition files: ovl itself, or Apptainer or Singularity (auto: those where they are installed).",
+    ),
+    key(
         "build.stage",
         Kind::Choice(&["auto", "dir", "ext3"]),
         "auto",

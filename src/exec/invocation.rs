@@ -30,10 +30,23 @@ pub struct Invocation {
     pub scratch: PathBuf,
     /// Working directory inside.
     pub cwd: PathBuf,
+    /// What a base with a system of its own says about the environment counts, and what follows it.
+    #[serde(default)]
+    pub system: Option<System>,
     /// The command's whole environment.
     pub env: Vec<(OsString, OsString)>,
     /// The program and its arguments; the program is looked up in the environment's PATH inside.
     pub argv: Vec<OsString>,
+}
+
+/// How a base's own environment scripts (`/.singularity.d/env`) and what overlays and the user say come together: the
+/// scripts come first. Apptainer does so by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// Set after the scripts.
+    pub set: Vec<(OsString, OsString)>,
+    /// Directories in front of the PATH that the scripts leave, each followed by a colon.
+    pub path: OsString,
 }
 
 /// The root a command starts from.

@@ -8,4 +8,4 @@ mod invocation;
 pub mod modulefile;
 pub mod wrapper;
 
-pub use invocation::{Base, Gpus, Invocation, Isolation, Mount, Network};
+pub use invocation::{Base, Gpus, Invocation, Isolation, Mount, Network, System};

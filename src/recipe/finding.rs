@@ -94,6 +94,13 @@ rules! {
     NetworkInInstall "OVL054" Warning "a download in install()";
     ExitBeforeInstall "OVL055" Warning "exit before install is called";
     Unfinished "OVL056" Warning "a quote, here-document or group is not closed";
+    DefHeader "OVL080" Error "a header of a definition that cannot be understood";
+    DefSection "OVL081" Error "a section that definitions do not have";
+    DefAgent "OVL082" Error "an agent that does not exist";
+    DefStage "OVL083" Error "a stage that is not defined before";
+    DefArgument "OVL084" Error "an argument without a value";
+    DefFiles "OVL085" Error "a line of %files that cannot be understood";
+    DefOwn "OVL086" Hint "a definition that Apptainer cannot build";
 }
 
 impl Rule {

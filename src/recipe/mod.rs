@@ -13,6 +13,7 @@ pub mod spec;
 pub mod template;
 pub mod values;
 
+pub use def::Arguments;
 pub use finding::{Finding, Rule, Severity};
 pub use form::Form;
 pub use spec::{Content, Spec};
@@ -53,6 +54,11 @@ impl Parsed {
 ///
 /// A template is read as one of the recipes it makes; findings tell their places in the template.
 pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
+    parse_with(file, bytes, &Arguments::new())
+}
+
+/// [`parse`] with arguments for a definition file.
+pub fn parse_with(file: &str, bytes: &[u8], given: &Arguments) -> Parsed {
     let mut findings = Vec::new();
     let Some(text) = scan::decode(file, bytes, &mut findings) else {
         return Parsed { spec: None, findings };
@@ -60,10 +66,10 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
     let mut of_lines = Vec::new();
     let scan = scan::scan(file, &text, &mut of_lines);
     let spec = if template::is_meant(&scan) {
-        template(file, &text, &scan, of_lines, &mut findings)
+        template(file, &text, &scan, of_lines, given, &mut findings)
     } else {
         findings.append(&mut of_lines);
-        ordinary(file, &text, &scan, &mut findings)
+        ordinary(file, &text, &scan, given, &mut findings)
     };
     lint::allow(&text, &mut findings);
     findings.sort_by(|a, b| (&a.loc, a.rule.id()).cmp(&(&b.loc, b.rule.id())));
@@ -71,7 +77,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Parsed {
     Parsed { spec: Some(spec), findings }
 }
 
-fn ordinary(file: &str, text: &str, scan: &scan::Scan, findings: &mut Vec<Finding>) -> Spec {
+fn ordinary(file: &str, text: &str, scan: &scan::Scan, given: &Arguments, findings: &mut Vec<Finding>) -> Spec {
     let mut spec = headers::read(scan, findings);
     match Form::of(file, text) {
         Form::Shell => {
@@ -80,7 +86,10 @@ fn ordinary(file: &str, text: &str, scan: &scan::Scan, findings: &mut Vec<Findin
             lint::check(scan, &script, &spec, findings);
         }
         Form::Conda => spec.content = Content::Conda(conda::read(file, text, findings)),
-        Form::Def => spec.content = Content::Def(def::read(file, text, findings)),
+        Form::Def => {
+            spec.content = Content::Def(def::read(file, text, given, findings));
+            lint::check_headers(scan, &spec, findings);
+        }
     }
     spec
 }
@@ -90,6 +99,7 @@ fn template(
     text: &str,
     scan: &scan::Scan,
     mut of_lines: Vec<Finding>,
+    given: &Arguments,
     findings: &mut Vec<Finding>,
 ) -> Spec {
     let lines: Vec<&str> = text.split('\n').collect();
@@ -101,7 +111,7 @@ fn template(
     let Some(template) = template::read(scan, &raw, &mut of_headers).filter(|_| of_headers.is_empty()) else {
         // What cannot be filled in is not to be judged by its tokens.
         let mut others = Vec::new();
-        let spec = ordinary(file, text, scan, &mut others);
+        let spec = ordinary(file, text, scan, given, &mut others);
         others.retain(|finding| finding.rule != Rule::BadValue || !line(finding).contains('{'));
         findings.append(&mut of_lines);
         findings.append(&mut others);
@@ -112,7 +122,7 @@ fn template(
     let filled = String::from_utf8(template.fill(text.as_bytes(), &sample)).unwrap_or_default();
     let mut all = Vec::new();
     let scan = scan::scan(file, &filled, &mut all);
-    let mut spec = ordinary(file, &filled, &scan, &mut all);
+    let mut spec = ordinary(file, &filled, &scan, given, &mut all);
     for finding in &mut all {
         finding.loc.col = template.column(line(finding), &sample, finding.loc.col);
     }

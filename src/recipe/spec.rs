@@ -273,6 +273,14 @@ impl Spec {
         }
     }
 
+    /// The definition, if it is one.
+    pub fn definition(&self) -> Option<&super::def::Definition> {
+        match &self.content {
+            Content::Def(definition) => Some(definition),
+            _ => None,
+        }
+    }
+
     /// What the overlay holds: as `#TYPE` says, else by the name (row C05).
     pub fn kind(&self, name: &Name) -> Kind {
         match &self.declared_kind {

@@ -8,5 +8,6 @@ pub mod programs;
 pub mod publish;
 pub mod recipes;
 pub mod sweep;
+pub mod system;
 pub mod templates;
 pub mod usage;

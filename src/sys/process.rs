@@ -86,6 +86,11 @@ fn command(cmd: &Cmd) -> Command {
     command
 }
 
+/// A command for [`stream`].
+pub fn prepared(cmd: &Cmd) -> Command {
+    command(cmd)
+}
+
 /// Runs to the end and captures both outputs; `limit` bounds the time.
 pub fn capture(cmd: &Cmd, limit: Duration) -> io::Result<Output> {
     let (mut child, stdout, stderr) = start_captured(cmd)?;

@@ -56,6 +56,25 @@ pub fn enter(kinds: Kinds) -> Result<(), Refusal> {
 pub fn enter_as(kinds: Kinds, seen: (u32, u32)) -> Result<(), Refusal> {
     let (uid, gid) = super::host::ids();
     let mapper = if seen == (0, 0) && uid != 0 { subids::start() } else { None };
+    enter_with(kinds, seen, mapper, (uid, gid))
+}
+
+/// Moves this single-threaded process into namespaces of its own in which it is root: of all ids there are for it, which
+/// are those of /etc/subuid, for root itself all of them, else only its own. True: it has more than its own.
+pub fn enter_as_root(kinds: Kinds) -> Result<bool, Refusal> {
+    let own = super::host::ids();
+    let mapper = if own.0 == 0 { subids::start_same() } else { subids::start() };
+    enter_with(kinds, (0, 0), mapper, own)?;
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    Ok(map.lines().count() > 1 || map.split_ascii_whitespace().nth(2).is_some_and(|count| count != "1"))
+}
+
+fn enter_with(
+    kinds: Kinds,
+    seen: (u32, u32),
+    mapper: Option<subids::Mapper>,
+    (uid, gid): (u32, u32),
+) -> Result<(), Refusal> {
     let mut flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
     if kinds.processes {
         flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+use super::erase;
 use super::fs::{self, PathError};
 use super::host;
 use super::lock::{self, Taken};
@@ -74,7 +75,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        let _ = fs::remove_tree(&self.dir);
+        erase::tree(&self.dir);
     }
 }
 
@@ -89,7 +90,7 @@ pub fn sweep(scratch: &Path, lease: Duration) {
             && !is_locked(&dir.join(OWNER))
             && !is_mounted(&dir)
         {
-            let _ = fs::remove_tree(&dir);
+            erase::tree(&dir);
         }
     }
 }

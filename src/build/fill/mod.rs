@@ -1,7 +1,7 @@
 //! Phase 2: the recipe is carried out, each form in its own file; what came of it is the material that is packed.
 
 mod conda;
-mod def;
+pub(super) mod def;
 mod shell;
 
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use super::needs;
 use super::sandbox::Sandbox;
 use super::stage::Staged;
 use super::tree::Tree;
+use crate::exec::Invocation;
 use crate::image::source::AnySource;
 use crate::image::source::graft::Extra;
 use crate::model::event::Event;
@@ -94,9 +95,20 @@ pub fn run(
     script: Script,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<Ended, BuildError> {
-    let invocation = sandbox.invocation(script.argv);
+    let argv = script.argv.clone();
+    invoke(job, log, &sandbox.invocation(argv), script, each)
+}
+
+/// [`run`] for an invocation of one's own.
+pub fn invoke(
+    job: &Job,
+    log: &mut Log,
+    invocation: &Invocation,
+    script: Script,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<Ended, BuildError> {
     let mounted = script.tree.and_then(|tree| Some((tree.image.as_deref()?, tree.top.as_path())));
-    let mut sandboxed = runtime::command_for(&invocation, mounted)?;
+    let mut sandboxed = runtime::command_for(invocation, mounted)?;
     let mut stdin = job.step.answers.join("\n").into_bytes();
     if !stdin.is_empty() {
         stdin.push(b'\n');

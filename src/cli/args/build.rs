@@ -49,6 +49,12 @@ pub struct Build {
     /// File with one answer per line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub answers_file: Option<PathBuf>,
+    /// Value of an argument of a definition file (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub build_arg: Vec<String>,
+    /// File with one NAME=VALUE per line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub build_arg_file: Option<PathBuf>,
     /// Longest time for one build, as in 30m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,

@@ -108,6 +108,8 @@ pub enum Command {
     Login(Login),
     /// Forget the credentials for a registry
     Logout(Logout),
+    /// Say what a command does, or what an overlay or image says about itself
+    Help(Help),
     /// Find out what this machine can do
     Doctor(Doctor),
     /// Show the configuration and where it comes from
@@ -127,6 +129,14 @@ pub use registry::{Login, Logout, Pull, Push, Speaking, Tag};
 pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
 pub use wrap::{FormatArg, Module, ShellArg, ShellInit, Wrap};
+
+/// `ovl help`
+#[derive(Debug, Args)]
+pub struct Help {
+    /// A command, an overlay or an image
+    #[arg(value_name = "ABOUT", add = complete::overlay())]
+    pub about: Option<String>,
+}
 
 /// `ovl list`
 #[derive(Debug, Args)]
@@ -294,6 +304,23 @@ pub enum InternalAction {
         image: PathBuf,
         /// Where to mount it
         at: PathBuf,
+    },
+    /// Make the image of a definition file
+    Cook {
+        /// Descriptor of the order
+        fd: i32,
+        /// Process that asked for it
+        parent: u32,
+    },
+    /// Run a script of a definition file
+    Enclosed {
+        /// Descriptor of what to run
+        fd: i32,
+    },
+    /// Remove a directory that belongs to subordinate ids
+    Erase {
+        /// The directory
+        dir: PathBuf,
     },
     /// Build one step of a run, in its job
     Step {

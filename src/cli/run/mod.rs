@@ -2,6 +2,7 @@
 
 mod after;
 mod here;
+mod image;
 mod options;
 mod overlays;
 mod show;
@@ -57,6 +58,9 @@ struct Planned<'a> {
 /// Runs the command.
 pub fn run(args: &Run, context: &Context) -> Outcome {
     signal::die_on_closed_pipe();
+    if let Some(path) = image::meant(args, context)? {
+        return image::run(&path, args, context);
+    }
     let (label, bytes) = source(args)?;
     let script = script::read(&label, &bytes).map_err(|wrong| of_wrong(&label, &wrong))?;
     for finding in &script.odd {

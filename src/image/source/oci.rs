@@ -289,7 +289,7 @@ fn layers(blobs: &[Blob], config: &Value, what: &str, way: &Way) -> Result<Found
         notes.push(format!("the system in it is for {arch}, this machine is {}", architecture()));
     }
     let what = format!("{what} ({})", plural(sources.len(), "layer"));
-    Ok(Found { source: AnySource::new(Union::new(sources)?), what, notes })
+    Ok(Found { source: AnySource::new(Union::new(sources)?), what, notes, config: Some(config.clone()) })
 }
 
 fn open_layer(blob: &Blob, digest: &str, way: &Way) -> Result<TarSource> {

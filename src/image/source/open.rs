@@ -24,6 +24,8 @@ pub struct Found {
     pub what: String,
     /// What the user should know about it, sentences.
     pub notes: Vec<String>,
+    /// The configuration of a container image.
+    pub config: Option<serde_json::Value>,
 }
 
 /// How sources that cannot be read twice are read.
@@ -49,7 +51,7 @@ fn plain<S: Source + Send + 'static>(source: S, what: impl Into<String>) -> Foun
 where
     S::Handle: 'static,
 {
-    Found { source: AnySource::new(Whiteouts::new(source)), what: what.into(), notes: Vec::new() }
+    Found { source: AnySource::new(Whiteouts::new(source)), what: what.into(), notes: Vec::new(), config: None }
 }
 
 /// A directory: what is in it, or the container image whose OCI layout it is.
@@ -135,7 +137,7 @@ fn sif(sif: &Sif) -> Result<Found> {
     if arch.is_foreign() {
         notes.push(format!("the system in it is for {arch}, this machine is {}", std::env::consts::ARCH));
     }
-    Ok(Found { source: AnySource::new(Union::new(layers)?), what, notes })
+    Ok(Found { source: AnySource::new(Union::new(layers)?), what, notes, config: None })
 }
 
 /// "1 layer", "3 layers".

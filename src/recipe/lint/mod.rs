@@ -13,10 +13,15 @@ use super::values::{looks_random, sounds_secret};
 
 /// All rules on a recipe that has been read.
 pub(super) fn check(scan: &Scan, script: &Script, spec: &Spec, findings: &mut Vec<Finding>) {
-    headers(scan, spec, findings);
-    environment(spec, findings);
+    check_headers(scan, spec, findings);
     late(scan, script, findings);
     body::check(script, spec, findings);
+}
+
+/// The rules on headers alone: those that hold for recipes of every form.
+pub(super) fn check_headers(scan: &Scan, spec: &Spec, findings: &mut Vec<Finding>) {
+    headers(scan, spec, findings);
+    environment(spec, findings);
 }
 
 /// Takes away findings that `# ovl:allow OVL012` on their line, or alone on the line before, silences.

@@ -13,6 +13,11 @@ use crate::sys::{fork, mount};
 /// Where programs are looked for when the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// The shell that sources environment scripts.
+const SHELL: &str = "/bin/sh";
+/// The PATH they begin with: the host's means nothing in another system.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Goes to the command's working directory.
 pub fn enter_directory(path: &Path) -> Result<()> {
     Ok(mount::go_to(path)?)
@@ -20,6 +25,8 @@ pub fn enter_directory(path: &Path) -> Result<()> {
 
 /// Replaces this process by the command.
 pub fn run(invocation: &Invocation) -> Result<Infallible> {
+    let wrapped = wrapped(invocation);
+    let invocation = wrapped.as_ref().unwrap_or(invocation);
     let Some(name) = invocation.argv.first().filter(|name| !name.is_empty()) else {
         return Err(RuntimeError::Impossible("there is no command to run".into()));
     };
@@ -49,6 +56,47 @@ pub fn run(invocation: &Invocation) -> Result<Infallible> {
             RuntimeError::NotRunnable { program: program.display().to_string(), why: reason(&program, &error) }
         }
     })
+}
+
+/// The command behind the environment scripts of the system it is to see, where that has some and a shell for them.
+fn wrapped(invocation: &Invocation) -> Option<Invocation> {
+    let system = invocation.system.as_ref()?;
+    if !(Path::new("/.singularity.d/env").is_dir() && Path::new(SHELL).exists() && !invocation.argv.is_empty()) {
+        return None;
+    }
+    let mut script = OsString::from(
+        "for script in /.singularity.d/env/*.sh; do if [ -f \"$script\" ]; then . \"$script\"; fi; done\nunset script\n",
+    );
+    for (name, value) in &system.set {
+        script.push("export ");
+        script.push(name);
+        script.push("=");
+        script.push(quoted(value));
+        script.push("\n");
+    }
+    script.push("PATH=");
+    script.push(quoted(&system.path));
+    script.push("\"$PATH\"\nexport PATH\nexec \"$@\"\n");
+    let mut argv: Vec<OsString> = vec![SHELL.into(), "-c".into(), script, "ovl".into()];
+    argv.extend(invocation.argv.iter().cloned());
+    let mut env = invocation.env.clone();
+    env.retain(|(name, _)| name != "PATH");
+    env.push(("PATH".into(), SYSTEM_PATH.into()));
+    Some(Invocation { argv, env, ..invocation.clone() })
+}
+
+/// A word in single quotes.
+fn quoted(text: &OsStr) -> OsString {
+    use std::os::unix::ffi::OsStringExt;
+    let mut quoted = vec![b'\''];
+    for &byte in text.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend(b"'\\''"),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
 }
 
 /// A name with a slash is a path; others are looked for in PATH, where an empty piece means the working directory.

@@ -56,7 +56,7 @@ pub fn key(invocation: &Invocation) -> Option<String> {
         }
     }
     // The command itself, its environment and its directory are each one's own.
-    let shared = Invocation { env: Vec::new(), argv: Vec::new(), cwd: "/".into(), ..invocation.clone() };
+    let shared = Invocation { env: Vec::new(), system: None, argv: Vec::new(), cwd: "/".into(), ..invocation.clone() };
     text.push_str(&serde_json::to_string(&shared).ok()?);
     let digest = digest::of(text.as_bytes());
     Some(digest.rsplit(':').next()?.chars().take(40).collect())
