@@ -14,6 +14,7 @@ use crate::model::event::{Event, Listener, Phase};
 use crate::model::meta::Inputs;
 use crate::model::name::Name;
 use crate::model::units::show_time;
+use crate::recipe::def::Agent;
 use crate::recipe::spec::{Content, Kind, Net, Spec};
 use crate::store::overlays;
 use crate::sys::process::Ended;
@@ -59,7 +60,11 @@ impl Job<'_> {
     /// The phases a recipe has.
     pub fn phases_of(spec: &Spec) -> Vec<Phase> {
         let wanted = |phase: &Phase| match phase {
-            Phase::Fetch => spec.functions.fetch || spec.content != Content::Shell,
+            Phase::Fetch => match &spec.content {
+                Content::Shell => spec.functions.fetch,
+                Content::Conda(_) => true,
+                Content::Def(definition) => definition.stages.iter().any(|stage| stage.agent == Agent::Docker),
+            },
             Phase::Check => {
                 let test = spec.definition().and_then(|definition| definition.stages.last()?.script("test"));
                 spec.functions.check || !spec.tests.is_empty() || test.is_some()

@@ -19,8 +19,8 @@ use crate::model::name::Name;
 use crate::net::Watch;
 use crate::recipe::def::{Agent, Definition, Stage};
 use crate::registry;
-use crate::registry::platform::Platform;
-use crate::registry::reference::Reference;
+
+use crate::registry::{Platform, Reference};
 use crate::store::layers::Layers;
 use crate::store::{overlays, system};
 use crate::sys::fs::PathError;
