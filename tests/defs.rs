@@ -55,7 +55,7 @@ fn a_definition_becomes_a_system_that_says_what_it_is() {
              \x20   echo 'export LATE=1' >> \"$APPTAINER_ENVIRONMENT\"\n    echo MADE by-post >> \"$APPTAINER_LABELS\"\n\
              %environment\n    export GREETING=\"hello $HOME_OF\"\n    PATH=$PATH:/opt/bin\n\
              %labels\n    Author Ann B.\n%runscript\n    echo \"run $1 $GREETING\"\n\
-             %help\n    Say this.\n%test\n    test \"$(cat /made)\" = \"ovl\"\n    exec true\n\
+             %help\n    Say this.\n%test\n    test \"$(cat /made)\" = \"ovl\" || exit 1\n    exec true\n\
              %apprun foo\n    echo app\n%appenv foo\n    export FOO=1\n",
             tiny(&busybox)
         );

@@ -145,8 +145,12 @@ pub fn failed(section: &str, ended: Ended, line: usize) -> Trouble {
 }
 
 fn ended(section: &str, ended: Ended, stage: &Stage) -> Result<()> {
-    let line = stage.sections.iter().find(|other| other.name == section).map_or(stage.loc.line, |other| other.loc.line);
-    if ended == Ended::Code(0) { Ok(()) } else { Err(failed(section, ended, line)) }
+    if ended == Ended::Code(0) { Ok(()) } else { Err(failed(section, ended, line(stage, section))) }
+}
+
+/// Where a section begins; its stage where it has none.
+fn line(stage: &Stage, section: &str) -> usize {
+    stage.sections.iter().find(|other| other.name == section).map_or(stage.loc.line, |other| other.loc.line)
 }
 
 /// `%setup` and `%pre`: with the host's files, as the user who sees himself as root.
@@ -174,8 +178,11 @@ fn on_host(
 /// `%post`, with the tree as its root.
 fn inside(script: &Script, stage: &Stage, root: &Root, order: &Order, tolerate: Tolerate) -> Result<()> {
     if !root.has("/bin/sh")? {
-        return Err(Trouble::new(format!("line {}: %post needs a /bin/sh, which the image lacks", stage.loc.line))
-            .hint("copy one with %files, or start from a system"));
+        return Err(Trouble::new(format!(
+            "line {}: %post needs a /bin/sh, which the image lacks",
+            line(stage, "post")
+        ))
+        .hint("copy one with %files, or start from a system"));
     }
     root.write(POST, &script.text, 0o755)?;
     let mut env: Vec<(String, String)> = vec![
