@@ -1,5 +1,14 @@
-//! Conda: from what was asked for to a locked list of packages (`locked`), and from those to a tree.
+//! Conda: from what was asked for to a locked list of packages (`setup`, `solve`, `locked`), and from those to a tree.
 
+mod auth;
+mod error;
 pub mod locked;
+mod setup;
+mod solve;
+mod virtuals;
 
+pub use auth::client;
+pub use error::CondaError;
 pub use locked::Locked;
+pub use setup::{Wishes, shown};
+pub use solve::Conda;

@@ -1,5 +1,6 @@
 //! Configuration: flag > OVL_* variable > user > group > site > /etc > default, each value with its origin.
 
+mod conda;
 pub mod file;
 pub mod resolve;
 pub mod schema;

@@ -94,6 +94,12 @@ rules! {
     NetworkInInstall "OVL054" Warning "a download in install()";
     ExitBeforeInstall "OVL055" Warning "exit before install is called";
     Unfinished "OVL056" Warning "a quote, here-document or group is not closed";
+    BadEnvironment "OVL060" Error "an environment file of the wrong shape";
+    BadPackage "OVL061" Error "a package that cannot be understood";
+    NoPackages "OVL062" Error "an environment without packages";
+    LeftOut "OVL063" Warning "something in an environment file that is left out";
+    Selector "OVL064" Warning "a selector in an environment file is only a comment";
+    PipWithoutPip "OVL065" Warning "pip: without pip among the packages";
     DefHeader "OVL080" Error "a header of a definition that cannot be understood";
     DefSection "OVL081" Error "a section that definitions do not have";
     DefAgent "OVL082" Error "an agent that does not exist";

@@ -181,6 +181,8 @@ impl House {
         command.env("PATH", PATH).env("HOME", self.path("home"));
         command.env("USER", USER).env("LANG", "C.UTF-8").env("TMPDIR", self.path("scratch"));
         command.env("OVL_SYSTEM_CONFIG", self.path("etc.yaml"));
+        // No test asks channels that it has not made.
+        command.env("OVL_CONDA_CHANNELS", "");
         command.envs(self.vars.lock().unwrap().iter());
         if let Some((uid, gid)) = user() {
             command.uid(uid).gid(gid);

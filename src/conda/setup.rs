@@ -1,0 +1,156 @@
+//! Where packages come from and what they are for: channels, platform, priority, from the configuration and the flags.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, Subdir};
+use rattler_solve::ChannelPriority;
+use url::Url;
+
+use super::error::CondaError;
+use crate::config::Config;
+use crate::net::redacted;
+use crate::recipe::conda::{self as text, Environment};
+use crate::sys::env;
+
+/// What flags say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Channels of `-c`, before all others.
+    pub channels: Vec<String>,
+    /// `--override-channels`: only those.
+    pub only_those: bool,
+    /// `--platform`.
+    pub platform: Option<String>,
+    /// `--offline`: nothing but the cache.
+    pub offline: bool,
+}
+
+/// The settings, understood.
+pub(super) struct Setup {
+    pub names: ChannelConfig,
+    pub priority: ChannelPriority,
+    pub offline: bool,
+    pub cache: PathBuf,
+    pub overrides: Vec<String>,
+    pub base: PathBuf,
+    /// `--platform`, else `conda.platform`; None: as the text says, else this machine's.
+    platform: Option<Subdir>,
+    flags: Vec<String>,
+    only_those: bool,
+    defaults: Vec<String>,
+}
+
+fn setting(what: impl Into<String>, hint: impl Into<String>) -> CondaError {
+    CondaError::Setting { what: what.into(), hint: hint.into() }
+}
+
+impl Setup {
+    /// Reads configuration and flags.
+    pub fn new(config: &Config, wishes: &Wishes) -> Result<Setup, CondaError> {
+        let alias = config.conda_alias();
+        let channel_alias = Url::parse(&format!("{}/", alias.trim_end_matches('/'))).map_err(|error| {
+            setting(format!("conda.channel_alias: '{alias}' is no address: {error}"), "for example https://HOST/conda")
+        })?;
+        let platform = match wishes.platform.clone().map(|word| ("--platform", word)) {
+            Some(given) => Some(given),
+            None => config.conda_platform().map(|word| ("conda.platform", word)),
+        };
+        let platform = platform.map(|(what, word)| parse_platform(&word, what)).transpose()?;
+        Ok(Setup {
+            names: ChannelConfig { channel_alias, root_dir: env::current_dir() },
+            priority: if config.conda_strict() { ChannelPriority::Strict } else { ChannelPriority::Disabled },
+            offline: wishes.offline,
+            cache: config.cache_dir().join("repodata"),
+            overrides: config.conda_overrides().to_vec(),
+            base: config.base(),
+            platform,
+            flags: wishes.channels.clone(),
+            only_those: wishes.only_those,
+            defaults: config.conda_channels().to_vec(),
+        })
+    }
+
+    /// What packages are for: the flag, the text, the configuration, this machine, in that order.
+    pub fn platform(&self, environment: Option<&Environment>) -> Result<Subdir, CondaError> {
+        let own = environment.and_then(|environment| environment.platform.as_ref());
+        match (self.platform, own) {
+            (Some(platform), _) => Ok(platform),
+            (None, Some(at)) => parse_platform(&at.value, &at.loc.to_string()),
+            (None, None) => Subdir::current().ok_or_else(|| {
+                setting("conda has no packages for this kind of machine", "choose another with --platform")
+            }),
+        }
+    }
+
+    /// The channels in the order in which they count: those of the flags, then those of the text, or, where it names
+    /// none, those of the configuration.
+    pub fn channels(&self, environment: Option<&Environment>) -> Result<Vec<Channel>, CondaError> {
+        let own = environment.map(|environment| environment.channels.as_slice()).unwrap_or_default();
+        let mut words: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        if !self.only_those {
+            match own {
+                [] => words.extend(self.defaults.iter().map(String::as_str)),
+                own => words.extend(own.iter().map(|at| at.value.as_str())),
+            }
+        }
+        let mut channels: Vec<Channel> = Vec::new();
+        for word in words {
+            let channel = self.channel(word)?;
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        Ok(channels)
+    }
+
+    /// Understands a channel: a name, an address or a path.
+    pub fn channel(&self, word: &str) -> Result<Channel, CondaError> {
+        let shown = redacted(word);
+        let channel = Channel::from_str(word, &self.names).map_err(|error| {
+            setting(format!("'{shown}' is no channel: {error}"), "a channel is a name, an address or a directory")
+        })?;
+        let url = channel.base_url.url();
+        if url.password().is_some() || !url.username().is_empty() || url.path().starts_with("/t/") {
+            return Err(setting(
+                format!("the channel {} carries a password or token", redacted(url.as_str()).replace(url.path(), "/…")),
+                "leave it out of the address, and put it into ~/.netrc or into rattler's file of credentials",
+            ));
+        }
+        Ok(channel)
+    }
+
+    /// A wish as the solver takes it; a channel named in it is one of ours.
+    pub fn spec(&self, wish: &str) -> Result<MatchSpec, CondaError> {
+        let mut spec = text::wish(wish).map_err(|why| {
+            setting(
+                format!("'{wish}' is no specification of a package: {why}"),
+                "write it as name, name=version or name>=1.2,<2",
+            )
+        })?;
+        if let Some(channel) = spec.channel.take() {
+            // The library resolves names against its own alias.
+            let theirs = ChannelConfig::default_with_root_dir(self.names.root_dir.clone()).channel_alias;
+            let by_name = channel.base_url.as_str().starts_with(theirs.as_str());
+            let own = match &channel.name {
+                Some(name) if by_name => self.channel(name)?,
+                _ => self.channel(channel.base_url.as_str())?,
+            };
+            spec.channel = Some(Arc::new(own));
+        }
+        Ok(spec)
+    }
+}
+
+fn parse_platform(word: &str, what: &str) -> Result<Subdir, CondaError> {
+    let platform = word.parse::<Subdir>().ok().filter(|platform| *platform != Subdir::NoArch);
+    platform.ok_or_else(|| setting(format!("{what}: '{word}' is no platform"), "for example linux-64 or linux-aarch64"))
+}
+
+/// How a channel is shown: by its name where it has one, else by its address.
+pub fn shown(channel: &Channel) -> String {
+    match &channel.name {
+        Some(name) if !channel.base_url.as_str().starts_with("file:") => name.clone(),
+        _ => channel.base_url.as_str().trim_end_matches('/').to_owned(),
+    }
+}
