@@ -1,6 +1,7 @@
 //! Every error of the program as a message, hints and an exit code, in one place.
 
 use crate::build::BuildError;
+use crate::conda::CondaError;
 use crate::config::ConfigError;
 use crate::model::name::BadName;
 use crate::recipe::Finding;
@@ -173,6 +174,20 @@ impl From<RuntimeError> for Failure {
             Some(hint) => failure.hint(hint).hint("see everything this machine can and cannot do with: ovl doctor"),
             None => failure,
         }
+    }
+}
+
+impl From<CondaError> for Failure {
+    fn from(error: CondaError) -> Failure {
+        let code = match &error {
+            CondaError::Setting { .. } | CondaError::NoPackage { .. } | CondaError::Lock { .. } => code::USAGE,
+            CondaError::Channel { .. } | CondaError::Net(_) => code::UNFIT,
+            CondaError::Unsolvable { .. } => code::BUILD,
+            CondaError::Interrupted => code::INTERRUPTED,
+        };
+        let failure = Failure::new(code, error.to_string());
+        let hint = error.hint();
+        if hint.is_empty() { failure } else { failure.hint(hint) }
     }
 }
 

@@ -104,6 +104,19 @@ impl Setup {
         Ok(channels)
     }
 
+    /// The address of a channel's directory of one platform, as people know the channel.
+    pub fn shown_address(&self, subdir: &Url) -> String {
+        let mut url = subdir.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().pop();
+        }
+        let url = redacted(url.as_str());
+        match url.strip_prefix(self.names.channel_alias.as_str()) {
+            Some(name) => name.trim_end_matches('/').to_owned(),
+            None => url,
+        }
+    }
+
     /// Understands a channel: a name, an address or a path.
     pub fn channel(&self, word: &str) -> Result<Channel, CondaError> {
         let shown = redacted(word);

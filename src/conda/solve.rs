@@ -191,6 +191,28 @@ impl Conda {
         self.setup.channels(None).is_ok_and(|channels| !channels.is_empty())
     }
 
+    /// The channel of a package, as people know it.
+    pub fn channel_of(&self, record: &RepoDataRecord) -> String {
+        let all = self.setup.channels(None).unwrap_or_default();
+        let own = all.iter().find(|channel| record.url.as_str().starts_with(channel.base_url.as_str()));
+        own.map_or_else(|| self.setup.shown_address(&record.platform_url()), shown)
+    }
+
+    /// The names of all packages in the channels, sorted.
+    pub fn names(&self) -> Result<Vec<String>, CondaError> {
+        let channels = self.setup.channels(None)?;
+        self.need_channels(&channels)?;
+        self.all_names(&channels, self.setup.platform(None)?)
+    }
+
+    fn all_names(&self, channels: &[Channel], platform: Subdir) -> Result<Vec<String>, CondaError> {
+        let ask = |gateway: &Gateway| gateway.names(channels.to_vec(), [platform, Subdir::NoArch]).execute();
+        let mut names: Vec<String> = self.ask(ask)?.iter().map(|name| name.as_normalized().to_owned()).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
     /// Names of packages in the channels that contain `word`, or look like it; sorted, the likeliest first.
     pub fn names_like(&self, word: &str) -> Result<Vec<String>, CondaError> {
         let channels = self.setup.channels(None)?;
@@ -198,12 +220,10 @@ impl Conda {
     }
 
     fn near(&self, word: &str, channels: &[Channel], platform: Subdir) -> Result<Vec<String>, CondaError> {
-        let ask = |gateway: &Gateway| gateway.names(channels.to_vec(), [platform, Subdir::NoArch]).execute();
-        let names = self.ask(ask)?;
+        let names = self.all_names(channels, platform)?;
         let word = word.to_ascii_lowercase();
         let mut scored: Vec<(usize, String)> = names
-            .iter()
-            .map(|name| name.as_normalized().to_owned())
+            .into_iter()
             .filter_map(|name| {
                 let distance = strsim::damerau_levenshtein(&word, &name);
                 let contains = word.len() > 2 && name.contains(&word);
@@ -211,7 +231,6 @@ impl Conda {
             })
             .collect();
         scored.sort();
-        scored.dedup();
         Ok(scored.into_iter().map(|(_, name)| name).collect())
     }
 

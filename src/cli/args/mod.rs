@@ -1,6 +1,7 @@
 //! The command line as clap sees it. What was typed only; what it means is decided in the commands.
 
 mod build;
+mod conda;
 mod exec;
 mod overlay;
 mod pack;
@@ -64,6 +65,8 @@ pub enum Command {
     Info(Info),
     /// List recipes that can be built
     Avail(Avail),
+    /// Search the conda channels for packages
+    Search(Search),
     /// Remove overlays
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -72,7 +75,7 @@ pub enum Command {
     /// Check recipes, and what they depend on
     #[command(visible_alias = "lint")]
     Check(Check),
-    /// Print the recipe that made an overlay
+    /// Print what made an overlay: its recipe, or the packages of a conda environment
     Export(Export),
     /// Show how builds are, here and on the cluster
     Status(Status),
@@ -122,6 +125,7 @@ pub enum Command {
 }
 
 pub use build::{Asked, Build};
+pub use conda::{CondaFlags, Search};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use overlay::{Create, Overlay, OverlayAction, ProfileArg};
 pub use pack::{Pack, Unpack};
@@ -226,6 +230,15 @@ pub struct Export {
     /// An overlay by name or file
     #[arg(add = complete::overlay())]
     pub overlay: String,
+    /// The packages of a conda environment by their addresses, for conda, mamba and `ovl build -f`
+    #[arg(long, group = "what")]
+    pub explicit: bool,
+    /// Its lock file, as pixi and rattler write it
+    #[arg(long, group = "what")]
+    pub lock: bool,
+    /// Its packages as an environment.yml, each with version and build
+    #[arg(long, group = "what")]
+    pub yaml: bool,
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
