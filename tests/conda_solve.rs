@@ -51,11 +51,13 @@ fn conda(house: &House, channels: &[&str], more: &[(&str, &str)]) -> Conda {
         keys.insert((*key).to_owned(), own(value));
     }
     let is = |word: &str| more.iter().any(|(key, _)| *key == word);
-    let of = |word: &str| more.iter().filter(move |(key, _)| *key == word).map(|(_, value)| (*value).to_owned());
+    let of = |word: &str| -> Vec<String> {
+        more.iter().filter(|(key, _)| *key == word).map(|(_, value)| (*value).to_owned()).collect()
+    };
     let wishes = Wishes {
-        channels: of("-c").collect(),
+        channels: of("-c"),
         only_those: is("only"),
-        platform: Some(of("platform").next().unwrap_or("linux-64".into())),
+        platform: Some(of("platform").pop().unwrap_or("linux-64".into())),
         offline: is("offline"),
     };
     Conda::new(&Config::thaw(&keys).unwrap(), &wishes).unwrap()

@@ -7,6 +7,10 @@ use rattler_conda_types::{PackageRecord, RepoDataRecord, Subdir};
 use rattler_lock::{CondaPackageData, DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 use serde::{Deserialize, Serialize};
 
+use crate::model::loc::Loc;
+use crate::recipe::conda::{Content, Environment};
+use crate::recipe::spec::At;
+
 /// The lock file's name in an overlay, beside its metadata: `/cnt/NAME/.ovl/conda.lock`.
 pub const FILE: &str = "conda.lock";
 
@@ -72,6 +76,33 @@ impl Locked {
             builder.add_conda_package(DEFAULT_ENVIRONMENT_NAME, platform, data).map_err(|error| bad(&error))?;
         }
         builder.finish().render_to_string().map_err(|error| bad(&error))
+    }
+
+    /// As the text of an environment: every package with version and build, sorted by name.
+    pub fn to_environment(&self) -> String {
+        let at = |value: String| At { loc: Loc::new("", 1, 1), value };
+        let pinned = |record: &RepoDataRecord| {
+            let one = &record.package_record;
+            format!("{}={}={}", one.name.as_normalized(), one.version, one.build)
+        };
+        let mut wishes: Vec<String> = self.records.iter().map(pinned).collect();
+        wishes.sort();
+        let environment = Environment {
+            content: Content::Wishes(wishes.into_iter().map(at).collect()),
+            channels: self.channels.iter().map(|url| at(url.trim_end_matches('/').to_owned())).collect(),
+            platform: None,
+            pip: self.pip.iter().cloned().map(at).collect(),
+            variables: self.variables.clone().into_iter().collect(),
+        };
+        environment.to_yaml()
+    }
+
+    /// The only platform that a lock file is about; None where it is about several, or cannot be read.
+    pub fn platform_of(text: &str) -> Option<Subdir> {
+        let file = LockFile::from_str_with_base_directory(text, None).ok()?;
+        let mut all = file.platforms();
+        let only = all.next()?.subdir();
+        all.next().is_none().then_some(only)
     }
 
     /// From a lock file of pixi, rattler or conda-lock: its default environment (else its only one) for a platform.

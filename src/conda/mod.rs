@@ -3,6 +3,7 @@
 mod auth;
 mod error;
 pub mod locked;
+pub mod micromamba;
 mod setup;
 mod solve;
 mod virtuals;

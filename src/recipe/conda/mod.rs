@@ -143,17 +143,44 @@ fn platform_of(file: &str, text: &str, findings: &mut Vec<Finding>) -> Option<At
 
 /// The text of an environment asked for by words: the same words always make the same text.
 pub fn compose(wishes: &[String], channels: &[String], platform: Option<&str>) -> String {
-    let mut text = String::new();
-    if let Some(platform) = platform {
-        text.push_str(&format!("# platform: {platform}\n"));
-    }
-    for (key, items) in [("channels", channels), ("dependencies", wishes)] {
-        if !items.is_empty() {
-            text.push_str(&format!("{key}:\n"));
-            items.iter().for_each(|item| text.push_str(&format!("  - {}\n", scalar(item))));
+    let at = |value: &str| At { loc: Loc::new("", 1, 1), value: value.to_owned() };
+    let all = |words: &[String]| words.iter().map(|word| at(word)).collect::<Vec<_>>();
+    let made = Environment::empty(Content::Wishes(all(wishes)));
+    Environment { channels: all(channels), platform: platform.map(at), ..made }.to_yaml()
+}
+
+impl Environment {
+    /// As a file of an environment, whatever it was read from; of explicit lists and lock files only what is beside
+    /// the packages.
+    pub fn to_yaml(&self) -> String {
+        let mut text = String::new();
+        if let Some(platform) = &self.platform {
+            text.push_str(&format!("# platform: {}\n", platform.value));
         }
+        let list = |text: &mut String, indent: &str, items: &[At<String>]| {
+            items.iter().for_each(|at| text.push_str(&format!("{indent}- {}\n", scalar(&at.value))));
+        };
+        if !self.channels.is_empty() {
+            text.push_str("channels:\n");
+            list(&mut text, "  ", &self.channels);
+        }
+        let wishes = if let Content::Wishes(wishes) = &self.content { wishes.as_slice() } else { &[] };
+        if !wishes.is_empty() || !self.pip.is_empty() {
+            text.push_str("dependencies:\n");
+            list(&mut text, "  ", wishes);
+        }
+        if !self.pip.is_empty() {
+            text.push_str("  - pip:\n");
+            list(&mut text, "    ", &self.pip);
+        }
+        if !self.variables.is_empty() {
+            text.push_str("variables:\n");
+            for (name, value) in &self.variables {
+                text.push_str(&format!("  {name}: {}\n", serde_json::to_string(value).unwrap_or_default()));
+            }
+        }
+        text
     }
-    text
 }
 
 /// A word as YAML: plain where nobody can take it for something else.
@@ -267,5 +294,7 @@ mod tests {
         let environment = read("f", &text, &mut Vec::new());
         assert_eq!(environment.channels[0].value, "file:///srv/my channel");
         assert_eq!(environment.platform.unwrap().value, "linux-64");
+        let text = "channels:\n  - c\ndependencies:\n  - pip\n  - pip:\n    - a==1\nvariables:\n  N: \"a: b\"\n";
+        assert_eq!(read("f", text, &mut Vec::new()).to_yaml(), text);
     }
 }
