@@ -1,5 +1,6 @@
 //! Why a build did not come to an overlay.
 
+use crate::conda::CondaError;
 use crate::config::ConfigError;
 use crate::image::ImageError;
 use crate::model::event::Phase;
@@ -70,12 +71,22 @@ pub enum BuildError {
     #[error("{0}")]
     Graph(String),
     /// No recipe of this name.
-    #[error("there is no recipe for {name}")]
+    #[error("there is no recipe for {name}{}", conda.as_ref().map(|why| format!(", and {why}")).unwrap_or_default())]
     NoRecipe {
         /// What was asked for.
         name: Name,
+        /// What the channels of conda say; None where none was asked.
+        conda: Option<String>,
         /// Names that look like it.
         near: Vec<String>,
+    },
+    /// A conda environment that does not come to be.
+    #[error("{name}: {source}")]
+    Conda {
+        /// Which overlay.
+        name: Name,
+        /// Why.
+        source: Box<CondaError>,
     },
     /// Somebody else builds or uses it.
     #[error("{text}")]

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod error;
 mod ext3;
+mod fallback;
 mod fill;
 mod job;
 mod log;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 
 use super::error::BuildError;
+use super::fallback::Fallback;
 use super::request::Request;
 use crate::config::LayerDir;
 use crate::graph::{self, Ask, Dep, GraphError, World};
@@ -77,6 +78,7 @@ pub fn load(found: Found, given: &recipe::Arguments) -> Result<Recipe, BuildErro
 pub fn recipe_for(name: &Name, request: &Request, layers: &Layers) -> Result<Option<Recipe>, BuildError> {
     let found = match &request.given {
         Some(place) if request.targets.contains(name) => Some(Found { name: name.clone(), place: place.clone() }),
+        _ if request.channels.contains_key(name) => None,
         _ => recipes::find(layers, name)?,
     };
     found.map(|found| load(found, &request.arguments)).transpose()
@@ -90,6 +92,7 @@ struct Disk<'a> {
     index: OnceCell<Index>,
     /// What was read, and what asking for it comes to.
     recipes: RefCell<HashMap<Name, Result<Option<Recipe>, BuildError>>>,
+    fallback: &'a Fallback<'a>,
 }
 
 fn asks_of(recipe: &Recipe) -> Vec<Ask> {
@@ -148,6 +151,9 @@ impl World for Disk<'_> {
         if !recipes.contains_key(name) {
             recipes.insert(name.clone(), recipe_for(name, self.request, self.layers));
         }
+        if let Some(Ok(None)) = recipes.get(name) {
+            recipes.insert(name.clone(), self.fallback.recipe(name));
+        }
         match recipes.get(name) {
             Some(Ok(Some(recipe))) => Ok(Some(asks_of(recipe))),
             // An error ends the walk, so nobody asks again.
@@ -158,11 +164,12 @@ impl World for Disk<'_> {
 }
 
 /// Resolves the request to items in building order.
-pub fn resolve(request: &Request, layers: &Layers) -> Result<Vec<Item>, BuildError> {
+pub fn resolve(request: &Request, layers: &Layers, fallback: &Fallback) -> Result<Vec<Item>, BuildError> {
     let targets = request.targets.iter().collect();
-    let disk = Disk { request, layers, targets, index: OnceCell::new(), recipes: RefCell::default() };
+    let disk = Disk { request, layers, targets, index: OnceCell::new(), recipes: RefCell::default(), fallback };
     disk.read_ahead(!request.no_deps)?;
-    let nodes = graph::order(&request.targets, &disk, !request.no_deps).map_err(|error| told(error, layers))?;
+    let nodes =
+        graph::order(&request.targets, &disk, !request.no_deps).map_err(|error| told(error, layers, fallback))?;
     let Disk { recipes, targets, .. } = disk;
     let mut recipes = recipes.into_inner();
     let recipe = |node: &graph::Node, recipes: &mut HashMap<Name, _>| match node.settled {
@@ -180,14 +187,18 @@ pub fn resolve(request: &Request, layers: &Layers) -> Result<Vec<Item>, BuildErr
         .collect())
 }
 
-fn told(error: GraphError<BuildError>, layers: &Layers) -> BuildError {
+fn told(error: GraphError<BuildError>, layers: &Layers, fallback: &Fallback) -> BuildError {
     match error {
         GraphError::World(error) => error,
         GraphError::Unknown { name, loc: None } => {
-            let near = near(&name, layers);
-            BuildError::NoRecipe { name, near }
+            let mut near = near(&name, layers);
+            near.extend(fallback.near());
+            BuildError::NoRecipe { name, near, conda: fallback.trouble() }
         }
-        other => BuildError::Graph(other.to_string()),
+        other => match fallback.trouble() {
+            Some(trouble) => BuildError::Graph(format!("{other} ({trouble})")),
+            None => BuildError::Graph(other.to_string()),
+        },
     }
 }
 

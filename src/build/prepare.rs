@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
+use super::fallback::Fallback;
 use super::plan::{self, Item, Recipe};
 use super::request::Request;
 use super::step::{Frozen, LookUp, Stamp, Step, StepDep, Stop};
+use crate::conda::Locked;
 use crate::config::Config;
 use crate::model::meta::Why;
 use crate::model::name::Name;
@@ -41,6 +43,7 @@ struct Detail {
     deps: Vec<StepDep>,
     seen: Option<Stamp>,
     forced: bool,
+    locked: Option<Locked>,
 }
 
 /// Answers a recipe's question; None when nobody can.
@@ -53,12 +56,14 @@ pub fn prepare(
     layers: &Layers,
     scheduler: Option<Scheduler>,
 ) -> Result<Prepared, BuildError> {
-    let items = plan::resolve(request, layers)?;
+    let fallback = Fallback::new(request, layers, config);
+    let items = plan::resolve(request, layers, &fallback)?;
     let mut making = Making {
         request,
         config,
         layers,
         scheduler,
+        fallback: &fallback,
         paths: BTreeMap::new(),
         steps: BTreeMap::new(),
         prepared: Prepared {
@@ -74,6 +79,7 @@ pub fn prepare(
         making.take(item)?;
     }
     let mut prepared = making.prepared;
+    prepared.plan.notes.extend(fallback.notes());
     for name in &request.targets {
         if let Some(path) = making.paths.get(name) {
             prepared.targets.push((name.clone(), path.clone()));
@@ -87,6 +93,7 @@ struct Making<'a> {
     config: &'a Config,
     layers: &'a Layers,
     scheduler: Option<Scheduler>,
+    fallback: &'a Fallback<'a>,
     /// Where each overlay is or will be.
     paths: BTreeMap<Name, PathBuf>,
     /// The step that makes it.
@@ -155,7 +162,8 @@ impl Making<'_> {
         let resources = self.resources(&recipe.spec)?;
         let directive = recipe.spec.directives.first().map(|directive| directive.loc.to_string());
         self.prepared.warnings.extend(recipe.warnings.iter().cloned());
-        self.prepared.details.push(Detail { deps, seen: Stamp::of(&target), forced });
+        let locked = self.fallback.lock(&recipe)?;
+        self.prepared.details.push(Detail { deps, seen: Stamp::of(&target), forced, locked });
         self.prepared.wishes.push(Wish { directive, joined: None });
         self.prepared.recipes.push(recipe);
         self.paths.insert(item.name.clone(), target.clone());
@@ -201,6 +209,11 @@ fn defaults(config: &Config) -> Resources {
 }
 
 impl Prepared {
+    /// The packages that each step would put into its conda environment; None for steps that make none.
+    pub fn packages(&self) -> impl Iterator<Item = (&Planned, Option<&Locked>)> {
+        self.plan.steps.iter().zip(self.details.iter().map(|detail| detail.locked.as_ref()))
+    }
+
     /// Asks every question of the steps that this run builds, before anything is built or submitted (row C20).
     pub fn answers(&self, ask: &mut Ask) -> Result<Vec<Vec<String>>, BuildError> {
         let mut all = Vec::new();
@@ -226,7 +239,8 @@ impl Prepared {
     /// Freezes the placed plan; `answers` has one entry per step.
     pub fn freeze(&self, request: &Request, answers: Vec<Vec<String>>) -> Vec<Step> {
         use rayon::prelude::*;
-        let recipes: Vec<Frozen> = self.recipes.par_iter().map(Frozen::new).collect();
+        let both = self.recipes.par_iter().zip(&self.details);
+        let recipes: Vec<Frozen> = both.map(|(recipe, detail)| Frozen::new(recipe, detail.locked.clone())).collect();
         let all = self.plan.steps.iter().zip(recipes).zip(&self.details).zip(answers);
         all.map(|(((plan, recipe), detail), answers)| Step {
             plan: plan.clone(),

@@ -1,10 +1,12 @@
 //! What the user asked of a build, as values.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conda::Wishes;
 use crate::exec::Network;
 use crate::image::squashfs::codec::Compression;
 use crate::model::meta::Why;
@@ -21,6 +23,10 @@ pub struct Request {
     pub given: Option<Place>,
     /// The file to publish the only target as, instead of one in a layer (`--prefix`).
     pub out: Option<PathBuf>,
+    /// Targets that come from this channel, recipe or not (`channel::name/version`).
+    pub channels: BTreeMap<Name, String>,
+    /// What flags say of conda.
+    pub conda: Wishes,
     /// Rebuild what is there (`--update`).
     pub update: bool,
     /// Do not build missing dependencies (`--no-deps`).

@@ -10,6 +10,7 @@ use super::error::BuildError;
 use super::origin::{self, Origin};
 use super::plan::{ReadyDep, Recipe};
 use super::request::Options;
+use crate::conda::Locked;
 use crate::config::Config;
 use crate::model::name::Name;
 use crate::plan::{Planned, Ticket};
@@ -80,6 +81,9 @@ pub struct Frozen {
     pub digest: String,
     /// Where it comes from.
     pub origin: Origin,
+    /// The packages of a conda environment, solved when the step was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Locked>,
     /// The directory it lies in, where it is a file: relative paths in it begin there.
     #[serde(default)]
     pub dir: Option<PathBuf>,
@@ -133,12 +137,13 @@ pub struct Step {
 
 impl Frozen {
     /// Freezes a recipe; looks its origin up, which may ask git.
-    pub fn new(recipe: &Recipe) -> Frozen {
+    pub fn new(recipe: &Recipe, locked: Option<Locked>) -> Frozen {
         Frozen {
             label: recipe.label.clone(),
             text: String::from_utf8_lossy(&recipe.bytes).into_owned(),
             digest: digest::of(&recipe.bytes),
             origin: origin::of(&recipe.found.place),
+            locked,
             dir: match &recipe.found.place {
                 Place::File(path, _) => env::current_dir().join(path).parent().map(Path::to_owned),
                 _ => None,

@@ -1,5 +1,6 @@
 //! `ovl build`: from what was typed to a plan, and from what came of it to lines, JSON and an exit code.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::answers::Answers;
@@ -8,7 +9,7 @@ use super::asked;
 use super::environment::{self, Environment};
 use super::failure::{Failure, Outcome, code};
 use super::runs::outcome::{self, Told};
-use super::{Context, Flag, templates};
+use super::{Context, Flag, search, templates};
 use crate::build::{self, Options, Prepared, Request};
 use crate::exec::Network;
 use crate::model::event::{Event, Listener};
@@ -52,12 +53,16 @@ pub fn flags(args: &Build) -> Vec<Flag> {
 /// Runs the command.
 pub fn run(args: &Build, context: &Context) -> Outcome {
     let mut answers = Answers::new(args, context.ui)?;
-    let environment = environment::asked(args)?;
+    let environment = environment::asked(args, context)?;
+    let (names, channels) = match &environment {
+        Some(_) => Default::default(),
+        None => environment::channels(&args.names)?,
+    };
     let targets = match &environment {
         Some(environment) => vec![environment.name.clone()],
-        None => templates::concrete(&args.names, context, &mut |label, prompt| answers.next(label, prompt))?,
+        None => templates::concrete(&names, context, &mut |label, prompt| answers.next(label, prompt))?,
     };
-    let request = request(args, targets, environment, context)?;
+    let request = Request { channels, ..request(args, targets, environment, context)? };
     // Somebody may claim a target between planning and submitting: then the plan is made again, and joins him.
     // He is submitting, and can be joined as soon as his jobs have ids.
     for pause in 0..40 {
@@ -91,6 +96,7 @@ fn attempt(args: &Build, request: &Request, answers: &mut Answers, context: &Con
     for warning in &prepared.warnings {
         context.ui.warn(warning);
     }
+    prepared.plan.notes.iter().for_each(|note| context.ui.say(note));
     let given = prepared.answers(&mut |name, prompt| answers.next(name, prompt))?;
     let listener = context.ui.listener(&config.progress());
     listener.hear(&Event::Plan { total: prepared.plan.steps.len() + prepared.plan.settled.len() });
@@ -290,6 +296,8 @@ fn request(
         targets,
         given: given.or_else(|| args.file.clone().map(Environment::in_file)),
         out,
+        channels: BTreeMap::new(),
+        conda: search::wishes(&args.conda),
         update: args.update,
         no_deps: args.no_deps,
         layer: args.layer.clone(),

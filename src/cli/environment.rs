@@ -1,10 +1,13 @@
 //! `ovl build -n NAME PACKAGES` and `-p PATH`: an overlay that is named here, and made of packages or of a file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Context;
 use super::args::Build;
 use super::failure::Failure;
 use crate::model::name::Name;
+use crate::recipe::conda::{compose, split_channel};
 use crate::store::recipes::Place;
 use crate::sys::env;
 
@@ -29,7 +32,7 @@ impl Environment {
 const ENDING: &str = "sqf";
 
 /// The environment that the arguments name; None where they name recipes.
-pub fn asked(args: &Build) -> Result<Option<Environment>, Failure> {
+pub fn asked(args: &Build, context: &Context) -> Result<Option<Environment>, Failure> {
     let (name, out) = match (&args.name, &args.prefix) {
         (Some(name), _) => (Name::of_environment(name)?, None),
         (None, Some(path)) => {
@@ -53,16 +56,32 @@ pub fn asked(args: &Build) -> Result<Option<Environment>, Failure> {
                 Failure::usage("packages and --file cannot be given together").hint("write the packages into the file")
             );
         }
-        (packages, None) => Some(Place::Made(format!("{name}.yml"), text(packages))),
+        (packages, None) => Some(Place::Made(format!("{name}.yml"), text(packages, args, context))),
     };
     Ok(Some(Environment { name, out, recipe }))
 }
 
-/// An environment file that asks for these packages. JSON strings are YAML, too.
-fn text(packages: &[String]) -> String {
-    let mut text = String::from("dependencies:\n");
-    for package in packages {
-        text.push_str(&format!("  - {}\n", serde_json::Value::from(package.as_str())));
+/// An environment file that asks for these packages. Channels of flags are written down, and then those that are asked
+/// after them, too: a list of channels is complete.
+fn text(packages: &[String], args: &Build, context: &Context) -> String {
+    let flags = &args.conda;
+    let more = if flags.channel.is_empty() || flags.override_channels { &[] } else { context.config.conda_channels() };
+    let channels: Vec<String> = flags.channel.iter().chain(more).cloned().collect();
+    compose(packages, &channels, flags.platform.as_deref())
+}
+
+/// Takes `channel::name/version` apart: the names as others are typed, and the channels that some are to come from.
+pub fn channels(names: &[String]) -> Result<(Vec<String>, BTreeMap<Name, String>), Failure> {
+    let mut channels = BTreeMap::new();
+    let mut plain = Vec::new();
+    for text in names {
+        match split_channel(text) {
+            (Some(channel), name) => {
+                channels.insert(name.parse()?, channel.to_owned());
+                plain.push(name.to_owned());
+            }
+            (None, _) => plain.push(text.clone()),
+        }
     }
-    text
+    Ok((plain, channels))
 }

@@ -85,20 +85,22 @@ impl CondaError {
             }
             next = cause.source();
         }
-        let hint = match (net, error) {
+        let of_net = net.map(|net| net.hint().to_string()).filter(|hint| !hint.is_empty());
+        let hint = match (of_net, error) {
             _ if offline => {
-                "what is not in the cache needs the network: leave --offline out, or run it once on a login node"
+                "what is not in the cache needs the network: leave --offline out, or run it once on a login node".into()
             }
-            (Some(net), _) if !net.hint().is_empty() => net.hint(),
+            (Some(hint), _) => hint,
             (_, GatewayError::SubdirNotFoundError(_)) if missing => {
-                "is this the directory of a channel, with noarch/repodata.json in it?"
+                "is this the directory of a channel, with noarch/repodata.json in it?".into()
             }
             (_, GatewayError::SubdirNotFoundError(_)) => {
-                "check the channel's name, and conda.channel_alias in config.yaml"
+                "check the channel's name, and conda.channel_alias in config.yaml".into()
             }
-            _ => "compute nodes often have no network: try it on a login node, and look at http_proxy and https_proxy",
+            _ => "compute nodes often have no network: try it on a login node, and look at http_proxy and https_proxy"
+                .into(),
         };
-        CondaError::Channel { what, hint: hint.to_owned() }
+        CondaError::Channel { what, hint }
     }
 
     /// What to do about it; empty where nothing is known.
@@ -112,7 +114,7 @@ impl CondaError {
                 format!("search for it with: ovl search '*{name}*', and name further channels with -c")
             }
             CondaError::Lock { .. } => String::new(),
-            CondaError::Net(error) => error.hint().to_owned(),
+            CondaError::Net(error) => error.hint().to_string(),
             CondaError::Interrupted => String::new(),
         }
     }

@@ -186,9 +186,12 @@ impl Conda {
         }
     }
 
-    /// Whether channels are named at all, by the flags or the configuration.
-    pub fn has_channels(&self) -> bool {
-        self.setup.channels(None).is_ok_and(|channels| !channels.is_empty())
+    /// The wish for a package of this version: exactly it where there is one, else the newest that begins with it.
+    pub fn pin(&self, name: &str, version: &str, channel: Option<&str>) -> Result<String, CondaError> {
+        let prefix = channel.map(|channel| format!("{channel}::")).unwrap_or_default();
+        let wish = format!("{prefix}{name}={version}");
+        let exactly = self.search(&wish)?.iter().any(|record| record.package_record.version.as_str() == version);
+        Ok(if exactly { format!("{prefix}{name}=={version}") } else { wish })
     }
 
     /// The channel of a package, as people know it.
@@ -211,12 +214,6 @@ impl Conda {
         names.sort();
         names.dedup();
         Ok(names)
-    }
-
-    /// Names of packages in the channels that contain `word`, or look like it; sorted, the likeliest first.
-    pub fn names_like(&self, word: &str) -> Result<Vec<String>, CondaError> {
-        let channels = self.setup.channels(None)?;
-        self.near(word, &channels, self.setup.platform(None)?)
     }
 
     fn near(&self, word: &str, channels: &[Channel], platform: Subdir) -> Result<Vec<String>, CondaError> {

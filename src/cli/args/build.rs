@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::NetworkArg;
+use super::{CondaFlags, NetworkArg};
 use crate::cli::complete;
 
 /// `ovl build`
@@ -25,6 +25,9 @@ pub struct Build {
     /// Publish at this path, which gets the ending .sqf, instead of in a layer
     #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "layer")]
     pub prefix: Option<PathBuf>,
+    /// Where packages come from, and what they are for
+    #[command(flatten)]
+    pub conda: CondaFlags,
     /// Rebuild what is there already
     #[arg(short, long)]
     pub update: bool,

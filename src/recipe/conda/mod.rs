@@ -86,12 +86,17 @@ fn looks_like_yaml(line: &str) -> bool {
         return true;
     }
     line.split_once(':').is_some_and(|(key, rest)| {
-        !rest.starts_with(':') && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-\"'".contains(c))
-    }) && !line.contains("://")
+        (rest.is_empty() || rest.starts_with(char::is_whitespace))
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-\"'".contains(c))
+    })
 }
 
 /// Understands a wish such as `python>=3.10`, `bioconda::samtools=1.22=h1_0`.
 pub fn wish(text: &str) -> Result<MatchSpec, String> {
+    // The library reads over it.
+    if text.ends_with(['<', '>', '=', '!', '~', ',', '|']) {
+        return Err("nothing stands behind its last sign".to_owned());
+    }
     let options = ParseMatchSpecOptions::lenient();
     let spec = MatchSpec::from_str(text, options).map_err(|error| error.to_string())?;
     match &spec.name {
