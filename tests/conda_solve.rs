@@ -196,8 +196,9 @@ fn what_cannot_be_is_explained() {
     let error = lock(&conda, "samtols\n").unwrap_err();
     assert!(error.to_string().starts_with("no package 'samtols' for linux-64 in"), "{error}");
     assert_eq!(error.hint(), "there is samtools");
-    let error = lock(&conda, "samtools=9\n").unwrap_err().to_string();
-    assert!(error.contains("samtools =9") || error.contains("samtools 9.*"), "{error}");
+    let error = lock(&conda, "samtools=9\n").unwrap_err();
+    assert!(error.to_string().starts_with("no package 'samtools=9' for linux-64 in"), "{error}");
+    assert_eq!(error.hint(), "there is samtools=1.22, samtools=1.21");
     let error = lock(&conda, "newlibc\n").unwrap_err().to_string();
     assert!(error.contains("__glibc >=99"), "{error}");
     let none = self::conda(&house, &[], &[]);
@@ -285,4 +286,81 @@ fn search_lists_what_there_is_newest_last() {
     assert!(run.code == 4 && run.stderr.contains("there is zlib"), "{}", run.stderr);
     let run = house.ovl(&["search", "zlib>>"]);
     assert!(run.code == 4 && run.stderr.contains("no specification of a package"), "{}", run.stderr);
+}
+
+#[test]
+fn a_name_without_a_recipe_comes_from_conda() {
+    let house = House::new();
+    small(&house, "channel");
+    let web = Web::serve(&house.path("channel"));
+    house.set("OVL_CONDA_CHANNELS", &web.url);
+    // A recipe wins, and then nobody is asked.
+    house.recipe("samtools/1.22", "install() { mkdir -p $target_dir; touch $target_dir/x; }\n");
+    let plan = house.ovl(&["build", "--dry-run", "samtools/1.22"]).ok();
+    assert!(plan.stdout.contains("would build samtools/1.22") && !plan.stdout.contains("packages"), "{}", plan.stdout);
+    assert!(web.asked().is_empty(), "{:?}", web.asked());
+    let plan = house.ovl(&["build", "--dry-run", "samtools/1.21"]).ok();
+    let said = "samtools/1.21: there is no recipe; the package samtools==1.21 is taken from conda";
+    assert!(plan.stdout.contains(said), "{}", plan.stdout);
+    assert!(plan.stdout.contains("samtools/1.21: 2 packages for linux-64, "), "{}", plan.stdout);
+    let row: Vec<&str> = plan.stdout.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(row[..4], ["zlib", "1.2.13", "h0_0", &web.url]);
+    // The beginning of a version will do; a channel may be named, and then the recipe does not count.
+    let json = house.ovl(&["build", "--dry-run", "--json", "zlib/1"]).ok().json();
+    assert_eq!(json["packages"]["zlib/1"][0]["version"], "1.3");
+    let named = house.ovl(&["build", "--dry-run", &format!("{}::samtools/1.22", web.url)]).ok();
+    assert!(named.stdout.contains("samtools/1.22: 3 packages"), "{}", named.stdout);
+    // Nobody has it: names of both worlds.
+    house.recipe("zlab/1", "install() { :; }\n");
+    let run = house.ovl(&["build", "zlab/2"]).code(4);
+    assert!(run.stderr.contains("there is no recipe for zlab/2, and conda has no package 'zlab'"), "{}", run.stderr);
+    assert!(run.stderr.contains("did you mean zlab/1 or zlib"), "{}", run.stderr);
+    let run = house.ovl(&["build", "zlib/9"]).code(4);
+    assert!(run.stderr.contains("zlib/1.3 or zlib/1.2.13"), "{}", run.stderr);
+    let asked = web.asked().len();
+    house.set("OVL_CONDA_CHANNELS", "");
+    let run = house.ovl(&["build", "zlab/2"]).code(4);
+    assert!(run.stderr.contains("there is no recipe for zlab/2\n"), "{}", run.stderr);
+    assert_eq!(web.asked().len(), asked);
+    drop(web);
+    house.set("OVL_CONDA_CHANNELS", "http://127.0.0.1:1/none");
+    let run = house.ovl(&["build", "zlab/2"]).code(4);
+    assert!(run.stderr.contains("and conda could not be asked: "), "{}", run.stderr);
+}
+
+#[test]
+fn environments_are_solved_before_anything_is_built() {
+    let house = House::new();
+    let url = small(&house, "channel");
+    let more = Channel::new(house.path("more")).package("tool", "1", "0").write();
+    house.set("OVL_CONDA_CHANNELS", &url);
+    let packages = |args: &[&str]| {
+        let json = house.ovl(&[&["build", "--dry-run", "--json"], args].concat()).ok().json();
+        let (_, list) = json["packages"].as_object().unwrap().iter().next().unwrap();
+        let names: Vec<String> =
+            list.as_array().unwrap().iter().map(|one| format!("{}-{}", one["name"], one["version"])).collect();
+        names.join(" ").replace('"', "")
+    };
+    assert_eq!(packages(&["-n", "lab", "zlib<1.3", "six"]), "zlib-1.2.13 six-1.16");
+    assert_eq!(packages(&["-n", "lab", "-c", &more, "tool", "six"]), "tool-1 six-1.16");
+    assert_eq!(packages(&["-p", "lab", &format!("{more}::tool")]), "tool-1");
+    let file = house.write("work/environment.yml", format!("channels: ['{more}']\ndependencies:\n  - tool\n"));
+    assert_eq!(packages(&["-n", "lab", "-f", file.to_str().unwrap()]), "tool-1");
+    house.write("work/list.txt", "# packages\nzlib=1.3\n");
+    assert_eq!(packages(&["lab/1", "-f", "list.txt"]), "zlib-1.3");
+    house.recipe("from/1.yml", "#WHATIS: a recipe that is an environment\ndependencies:\n  - six\n");
+    assert_eq!(packages(&["from/1"]), "six-1.16");
+    // What cannot be is told before anything begins, in the solver's words, and with its place in the file.
+    let run = house.ovl(&["build", "-n", "lab", "samtools=1.22", "zlib<1.3"]).code(2);
+    assert!(run.stderr.contains("lab/env: the environment cannot be solved:"), "{}", run.stderr);
+    assert!(run.stderr.contains("zlib >=1.3,<2"), "{}", run.stderr);
+    house.write("work/bad.yml", "dependencies:\n  - six\n  - zlib>=\n");
+    let run = house.ovl(&["build", "-n", "lab", "-f", "bad.yml"]).code(4);
+    assert!(run.stderr.contains("bad.yml:3:5: error[OVL061]: 'zlib>=' is no specification"), "{}", run.stderr);
+    let run = house.ovl(&["build", "-n", "lab", "tool", "--override-channels"]);
+    assert_eq!(run.code, 4, "{run:?}");
+    let run = house.ovl(&["build", "-n", "lab", "six", "--platform", "amiga"]).code(4);
+    assert!(run.stderr.contains("--platform: 'amiga' is no platform"), "{}", run.stderr);
+    assert!(house.ovl(&["check", "bad.yml"]).code == 4);
+    house.ovl(&["check", "environment.yml"]).ok();
 }

@@ -1,7 +1,7 @@
 //! Conda behind the recipes (row C10): a name that no recipe makes is looked for in the channels, and environments are
 //! solved while a build is prepared. The channels are asked only when something is wanted that only they can tell.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use super::error::BuildError;
 use super::plan::{self, Recipe};
@@ -24,13 +24,16 @@ pub struct Fallback<'a> {
     /// Why a name was not found there.
     trouble: RefCell<Option<CondaError>>,
     notes: RefCell<Vec<String>>,
+    /// Tells at once that something may take long.
+    tell: &'a dyn Fn(&str),
+    told: Cell<bool>,
 }
 
 impl<'a> Fallback<'a> {
     /// Nothing is asked yet.
-    pub fn new(request: &'a Request, layers: &'a Layers, config: &'a Config) -> Fallback<'a> {
+    pub fn new(request: &'a Request, layers: &'a Layers, config: &'a Config, tell: &'a dyn Fn(&str)) -> Fallback<'a> {
         let (trouble, notes) = (RefCell::default(), RefCell::default());
-        Fallback { request, layers, config, conda: OnceCell::new(), trouble, notes }
+        Fallback { request, layers, config, conda: OnceCell::new(), trouble, notes, tell, told: Cell::new(false) }
     }
 
     fn conda(&self) -> Result<&Conda, CondaError> {
@@ -39,6 +42,12 @@ impl<'a> Fallback<'a> {
         }
         let made = Conda::new(self.config, &self.request.conda)?;
         Ok(self.conda.get_or_init(|| made))
+    }
+
+    fn tell_once(&self) {
+        if !self.told.replace(true) {
+            (self.tell)("asking the channels of conda …");
+        }
     }
 
     /// The recipe of a name that no layer has one for: what it was made of, if it is there and came from conda; else
@@ -51,12 +60,12 @@ impl<'a> Fallback<'a> {
         if let Some(place) = self.embedded(name)? {
             return plan::load(Found { name: name.clone(), place }).map(Some);
         }
-        if name.parts().len() != 2
-            || (self.config.conda_channels().is_empty() && self.request.conda.channels.is_empty())
-        {
+        let channel = self.request.channels.get(name);
+        let none = self.config.conda_channels().is_empty() && self.request.conda.channels.is_empty();
+        if name.parts().len() != 2 || (none && channel.is_none()) {
             return Ok(None);
         }
-        let channel = self.request.channels.get(name);
+        self.tell_once();
         let wish =
             match self.conda().and_then(|conda| conda.pin(&name.stem(), name.version(), channel.map(String::as_str))) {
                 Ok(wish) => wish,
@@ -95,9 +104,12 @@ impl<'a> Fallback<'a> {
     /// The packages of a recipe that is a conda environment; None for others, and where micromamba is to solve it.
     pub fn lock(&self, recipe: &Recipe) -> Result<Option<Locked>, BuildError> {
         let Content::Conda(environment) = &recipe.spec.content else { return Ok(None) };
-        let solved_later = matches!(environment.content, recipe::conda::Content::Wishes(_));
-        if self.config.conda_micromamba() && solved_later {
+        let has_wishes = matches!(environment.content, recipe::conda::Content::Wishes(_));
+        if self.config.conda_micromamba() && has_wishes {
             return Ok(None);
+        }
+        if has_wishes {
+            self.tell_once();
         }
         let text = String::from_utf8_lossy(&recipe.bytes);
         let locked = self.conda().and_then(|conda| conda.lock(&recipe.label, &text, environment));

@@ -49,14 +49,16 @@ struct Detail {
 /// Answers a recipe's question; None when nobody can.
 pub type Ask<'a> = dyn FnMut(&Name, &Prompt) -> Option<String> + 'a;
 
-/// Thinks a request through. `scheduler` is the one at hand: its directives count before others'.
+/// Thinks a request through. `scheduler` is the one at hand: its directives count before others'. `tell` hears at once of
+/// what may take long.
 pub fn prepare(
     request: &Request,
     config: &Config,
     layers: &Layers,
     scheduler: Option<Scheduler>,
+    tell: &dyn Fn(&str),
 ) -> Result<Prepared, BuildError> {
-    let fallback = Fallback::new(request, layers, config);
+    let fallback = Fallback::new(request, layers, config, tell);
     let items = plan::resolve(request, layers, &fallback)?;
     let mut making = Making {
         request,

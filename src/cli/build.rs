@@ -9,7 +9,7 @@ use super::asked;
 use super::environment::{self, Environment};
 use super::failure::{Failure, Outcome, code};
 use super::runs::outcome::{self, Told};
-use super::{Context, Flag, search, templates};
+use super::{Context, Flag, packages, search, templates};
 use crate::build::{self, Options, Prepared, Request};
 use crate::exec::Network;
 use crate::model::event::{Event, Listener};
@@ -84,7 +84,7 @@ fn attempt(args: &Build, request: &Request, answers: &mut Answers, context: &Con
     if queue.is_some() && !args.dry_run {
         follow::tidy_cut_short(config);
     }
-    let mut prepared = build::prepare(request, config, &context.layers, scheduler)?;
+    let mut prepared = build::prepare(request, config, &context.layers, scheduler, &|text| context.ui.say(text))?;
     join::find(&prepared.plan, &mut prepared.wishes, scheduler, config)?;
     let (policy, said) = config.submit();
     let site = Site { scheduler, inside: queue::inside().map(|(_, job)| job), policy, said };
@@ -183,9 +183,9 @@ fn scheduler(args: &Build, context: &Context) -> Result<Option<Queue>, Failure> 
 fn show_plan(args: &Build, prepared: &Prepared, context: &Context) {
     let format = if args.json { "json" } else { args.format.as_deref().unwrap_or("text") };
     let text = match format {
-        "json" => outcome::plan_json(&prepared.plan),
+        "json" => outcome::plan_json(&prepared.plan, packages::json(prepared)),
         "dot" => show::dot(&prepared.plan),
-        _ => show::text(&prepared.plan),
+        _ => show::text(&prepared.plan) + &packages::text(prepared),
     };
     context.ui.out_bytes(text.as_bytes());
     if format == "json" {

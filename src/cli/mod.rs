@@ -25,6 +25,7 @@ mod missing;
 mod module;
 mod overlay;
 mod pack;
+mod packages;
 mod pattern;
 mod registry;
 mod rm;

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use rattler_repodata_gateway::GatewayError;
+use rattler_repodata_gateway::fetch::FetchRepoDataError;
 
 use crate::net::NetError;
 
@@ -68,15 +69,23 @@ impl CondaError {
             return CondaError::Interrupted;
         }
         let mut what = error.to_string();
-        let mut net = None;
+        let of_net = |cause: &reqwest::Error| {
+            let url = cause.url().map(ToString::to_string).unwrap_or_default();
+            NetError::of(&url, cause)
+        };
+        // What is passed through is no cause of itself.
+        let mut net = match error {
+            GatewayError::ReqwestError(cause)
+            | GatewayError::FetchRepoDataError(FetchRepoDataError::HttpError(reqwest_middleware::Error::Reqwest(
+                cause,
+            ))) => Some(of_net(cause)),
+            _ => None,
+        };
         let mut missing = false;
         let mut next = error.source();
         while let Some(cause) = next {
-            if net.is_none()
-                && let Some(cause) = cause.downcast_ref::<reqwest::Error>()
-            {
-                let url = cause.url().map(ToString::to_string).unwrap_or_default();
-                net = Some(NetError::of(&url, cause));
+            if net.is_none() {
+                net = cause.downcast_ref::<reqwest::Error>().map(of_net);
             }
             missing |= cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
             let more = cause.to_string();
@@ -85,8 +94,8 @@ impl CondaError {
             }
             next = cause.source();
         }
-        let of_net = net.map(|net| net.hint().to_string()).filter(|hint| !hint.is_empty());
-        let hint = match (of_net, error) {
+        let by_net = net.map(|net| net.hint().to_string()).filter(|hint| !hint.is_empty());
+        let hint = match (by_net, error) {
             _ if offline => {
                 "what is not in the cache needs the network: leave --offline out, or run it once on a login node".into()
             }

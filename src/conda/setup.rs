@@ -34,8 +34,10 @@ pub(super) struct Setup {
     pub cache: PathBuf,
     pub overrides: Vec<String>,
     pub base: PathBuf,
-    /// `--platform`, else `conda.platform`; None: as the text says, else this machine's.
-    platform: Option<Subdir>,
+    /// `--platform`.
+    flag: Option<Subdir>,
+    /// `conda.platform`.
+    configured: Option<Subdir>,
     flags: Vec<String>,
     only_those: bool,
     defaults: Vec<String>,
@@ -52,11 +54,8 @@ impl Setup {
         let channel_alias = Url::parse(&format!("{}/", alias.trim_end_matches('/'))).map_err(|error| {
             setting(format!("conda.channel_alias: '{alias}' is no address: {error}"), "for example https://HOST/conda")
         })?;
-        let platform = match wishes.platform.clone().map(|word| ("--platform", word)) {
-            Some(given) => Some(given),
-            None => config.conda_platform().map(|word| ("conda.platform", word)),
-        };
-        let platform = platform.map(|(what, word)| parse_platform(&word, what)).transpose()?;
+        let flag = wishes.platform.as_deref().map(|word| parse_platform(word, "--platform")).transpose()?;
+        let configured = config.conda_platform().map(|word| parse_platform(&word, "conda.platform")).transpose()?;
         Ok(Setup {
             names: ChannelConfig { channel_alias, root_dir: env::current_dir() },
             priority: if config.conda_strict() { ChannelPriority::Strict } else { ChannelPriority::Disabled },
@@ -64,7 +63,8 @@ impl Setup {
             cache: config.cache_dir().join("repodata"),
             overrides: config.conda_overrides().to_vec(),
             base: config.base(),
-            platform,
+            flag,
+            configured,
             flags: wishes.channels.clone(),
             only_those: wishes.only_those,
             defaults: config.conda_channels().to_vec(),
@@ -74,10 +74,10 @@ impl Setup {
     /// What packages are for: the flag, the text, the configuration, this machine, in that order.
     pub fn platform(&self, environment: Option<&Environment>) -> Result<Subdir, CondaError> {
         let own = environment.and_then(|environment| environment.platform.as_ref());
-        match (self.platform, own) {
+        match (self.flag, own) {
             (Some(platform), _) => Ok(platform),
             (None, Some(at)) => parse_platform(&at.value, &at.loc.to_string()),
-            (None, None) => Subdir::current().ok_or_else(|| {
+            (None, None) => self.configured.or(Subdir::current()).ok_or_else(|| {
                 setting("conda has no packages for this kind of machine", "choose another with --platform")
             }),
         }

@@ -85,10 +85,10 @@ impl Conda {
         }
         self.need_channels(&channels)?;
         let found = self.query(&channels, platform, &specs, true)?;
-        for spec in &specs {
+        for (spec, wish) in specs.iter().zip(wishes) {
             let Some(name) = exact(spec) else { continue };
             if !found.iter().flatten().any(|record| record.package_record.name == *name) {
-                return Err(self.no_package(name.as_normalized(), &channels, platform));
+                return Err(self.none_of(wish, name, &channels, platform)?);
             }
         }
         let records = self.run_solver(&found, specs, platform)?;
@@ -165,25 +165,34 @@ impl Conda {
             key(a).cmp(&key(b)).then_with(|| a.url.cmp(&b.url))
         });
         match exact(&spec) {
-            Some(name) if records.is_empty() => {
-                let any = self.query(&channels, platform, &[MatchSpec::from(name.clone())], false)?;
-                let mut versions: Vec<_> =
-                    any.iter().flatten().map(|record| record.package_record.version.clone()).collect();
-                versions.sort();
-                versions.dedup();
-                if versions.is_empty() {
-                    return Err(self.no_package(name.as_normalized(), &channels, platform));
-                }
-                let near = versions.iter().rev().take(5).map(|version| format!("{}={version}", name.as_normalized()));
-                Err(CondaError::NoPackage {
-                    name: wish.to_owned(),
-                    platform: platform.to_string(),
-                    channels: channels.iter().map(shown).collect(),
-                    near: near.collect(),
-                })
-            }
+            Some(name) if records.is_empty() => Err(self.none_of(wish, name, &channels, platform)?),
             _ => Ok(records),
         }
+    }
+
+    /// Why a wish fits nothing: there is no such package, or none of such a version.
+    fn none_of(
+        &self,
+        wish: &str,
+        name: &PackageName,
+        channels: &[Channel],
+        platform: Subdir,
+    ) -> Result<CondaError, CondaError> {
+        let any = self.query(channels, platform, &[MatchSpec::from(name.clone())], false)?;
+        let mut versions: Vec<_> = any.iter().flatten().map(|record| record.package_record.version.clone()).collect();
+        versions.sort();
+        versions.dedup();
+        let near = if versions.is_empty() {
+            self.near(name.as_normalized(), channels, platform).unwrap_or_default()
+        } else {
+            versions.iter().rev().map(|version| format!("{}={version}", name.as_normalized())).collect()
+        };
+        Ok(CondaError::NoPackage {
+            name: if versions.is_empty() { name.as_normalized() } else { wish }.to_owned(),
+            platform: platform.to_string(),
+            channels: channels.iter().map(shown).collect(),
+            near: near.into_iter().take(5).collect(),
+        })
     }
 
     /// The wish for a package of this version: exactly it where there is one, else the newest that begins with it.
@@ -229,16 +238,6 @@ impl Conda {
             .collect();
         scored.sort();
         Ok(scored.into_iter().map(|(_, name)| name).collect())
-    }
-
-    fn no_package(&self, name: &str, channels: &[Channel], platform: Subdir) -> CondaError {
-        let near = self.near(name, channels, platform).unwrap_or_default();
-        CondaError::NoPackage {
-            name: name.to_owned(),
-            platform: platform.to_string(),
-            channels: channels.iter().map(shown).collect(),
-            near: near.into_iter().take(5).collect(),
-        }
     }
 
     fn need_channels(&self, channels: &[Channel]) -> Result<(), CondaError> {

@@ -336,18 +336,19 @@ fn print(told: &Told, wishes: &Wishes, context: &Context) {
 }
 
 /// A plan for programs.
-pub fn plan_json(plan: &Plan) -> String {
+pub fn plan_json(plan: &Plan, packages: serde_json::Value) -> String {
     #[derive(Serialize)]
     struct Json<'a> {
         #[serde(flatten)]
         plan: &'a Plan,
         critical_path: Vec<String>,
         critical_seconds: u64,
+        packages: serde_json::Value,
     }
     let (path, critical_seconds) = plan.critical_path();
     let critical_path =
         path.iter().filter_map(|&step| plan.steps.get(step)).map(|step| step.name.to_string()).collect();
-    serde_json::to_string_pretty(&Json { plan, critical_path, critical_seconds }).unwrap_or_default()
+    serde_json::to_string_pretty(&Json { plan, critical_path, critical_seconds, packages }).unwrap_or_default()
 }
 
 impl From<SubmitError> for Failure {

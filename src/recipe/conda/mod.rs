@@ -282,7 +282,7 @@ mod tests {
             ("dependencies: [a]\ndependencies: [b]\n", "f:2:1: error[OVL060]: "),
             ("@EXPLICIT\nzlib-1.3-0.conda\n", "f:2:1: error[OVL061]: 'zlib-1.3-0.conda' is no address of a package"),
             ("@EXPLICIT\nhttps://h/linux-64/zlib.conda\n", "f:2:1: error[OVL061]: "),
-            ("@EXPLICIT\nhttps://h/linux-64/z-1-0.conda#12\n", "f:2:35: error[OVL061]: '12' is no digest"),
+            ("@EXPLICIT\nhttps://h/linux-64/z-1-0.conda#12\n", "f:2:32: error[OVL061]: '12' is no digest"),
             ("# platform: amiga\n@EXPLICIT\n", "f:1:13: error[OVL061]: 'amiga' is no platform"),
         ] {
             let all = told(text);
