@@ -55,10 +55,10 @@ impl<'a> Fallback<'a> {
     pub fn recipe(&self, name: &Name) -> Result<Option<Recipe>, BuildError> {
         let made = |text| {
             let place = Place::Made(format!("{name}.yml"), text);
-            plan::load(Found { name: name.clone(), place }).map(Some)
+            plan::load(Found { name: name.clone(), place }, &recipe::Arguments::new()).map(Some)
         };
         if let Some(place) = self.embedded(name)? {
-            return plan::load(Found { name: name.clone(), place }).map(Some);
+            return plan::load(Found { name: name.clone(), place }, &recipe::Arguments::new()).map(Some);
         }
         let channel = self.request.channels.get(name);
         let none = self.config.conda_channels().is_empty() && self.request.conda.channels.is_empty();

@@ -183,7 +183,9 @@ impl Channel {
 
     /// Writes everything; gives the channel's `file:` address.
     pub fn write(self) -> String {
-        let mut subdirs: BTreeMap<&str, (BTreeMap<String, Value>, BTreeMap<String, Value>)> = BTreeMap::new();
+        /// Packages by the name of their archive.
+        type Listed = BTreeMap<String, Value>;
+        let mut subdirs: BTreeMap<&str, (Listed, Listed)> = BTreeMap::new();
         let own = ["linux-64", "noarch"].into_iter().chain(self.packages.iter().map(|package| package.subdir));
         for subdir in own {
             fs::create_dir_all(self.dir.join(subdir)).unwrap();
