@@ -57,6 +57,20 @@ impl<'a> Input<'a> {
         Ok((Input::new(From::Stream { input, spool: spool.clone(), length: 0, shown }, watch), spool))
     }
 
+    /// One that comes once; what has to be read again is written to `spool` from `at` on.
+    pub fn appending(input: Box<dyn Read + 'a>, spool: Arc<File>, at: u64, watch: &'a dyn Watch) -> Input<'a> {
+        let shown = "a temporary file".to_owned();
+        Input::new(From::Stream { input, spool, length: at, shown }, watch)
+    }
+
+    /// Where the next content would be written.
+    pub fn stored(&self) -> u64 {
+        match &self.from {
+            From::Place(..) => 0,
+            From::Stream { length, .. } => *length,
+        }
+    }
+
     fn new(from: From<'a>, watch: &'a dyn Watch) -> Input<'a> {
         let size = match &from {
             From::Place(region, _) => usize::try_from(region.length()).unwrap_or(PIECE).clamp(BLOCK, PIECE),

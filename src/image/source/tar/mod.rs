@@ -75,6 +75,19 @@ pub fn stream(mut input: impl Read, way: &Way) -> Result<TarSource> {
     streamed(io::Cursor::new(head).chain(input), compression, way.scratch, way.watch)
 }
 
+/// An archive that comes once and is not compressed, whose contents are appended to a file that many archives share: they
+/// go to `at`. Returns where the next one's go.
+///
+/// # Errors
+/// As for [`file()`].
+pub fn shared<'a>(input: impl Read + 'a, store: Arc<File>, at: u64, watch: &'a dyn Watch) -> Result<(TarSource, u64)> {
+    let mut input = Input::appending(Box::new(input), store.clone(), at, watch);
+    let mut tree = Tree::new();
+    let notes = members::read(&mut input, &mut tree)?;
+    let end = input.stored();
+    Ok((TarSource { tree, store, compression: None, notes }, end))
+}
+
 /// Whether an archive is not compressed.
 pub(super) fn part_is_plain(region: &Region) -> Result<bool> {
     Ok(compression_of(region)?.is_none())
@@ -144,6 +157,20 @@ impl TarSource {
     /// What the user should know about it.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What lies at a path, symbolic links not followed.
+    pub fn find(&self, path: &[u8]) -> Option<Entry<u32>> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        self.entry(name, self.tree.find(path)?).ok()
+    }
+
+    /// The entry behind a handle of [`TarSource::find`]'s; its name is empty.
+    ///
+    /// # Errors
+    /// When it is none of this archive's.
+    pub fn get(&self, handle: u32) -> Result<Entry<u32>> {
+        self.entry(b"", handle)
     }
 
     /// The content of a regular file in it as a part of a file: with its place and length. Symbolic links are followed
