@@ -1,7 +1,10 @@
-//! Conda: from what was asked for to a locked list of packages (`setup`, `solve`, `locked`), and from those to a tree.
+//! Conda: from what was asked for to a locked list of packages (`setup`, `solve`, `locked`), from those to archives (`cache`) and
+//! to a tree (`link`).
 
 mod auth;
+pub mod cache;
 mod error;
+pub mod link;
 pub mod locked;
 pub mod micromamba;
 mod setup;

@@ -1,5 +1,7 @@
 //! What the configuration says of conda.
 
+use std::path::PathBuf;
+
 use super::Config;
 
 impl Config {
@@ -31,5 +33,10 @@ impl Config {
     /// Whether micromamba makes environments, instead of ovl itself.
     pub fn conda_micromamba(&self) -> bool {
         self.text("conda.backend") == "micromamba"
+    }
+
+    /// Where archives of conda packages are; none: below [`Config::cache_dir`].
+    pub fn conda_pkgs_dirs(&self) -> Vec<PathBuf> {
+        self.settings.all("conda.pkgs_dirs").iter().map(PathBuf::from).collect()
     }
 }

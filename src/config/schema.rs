@@ -246,6 +246,13 @@ pub const KEYS: &[Key] = &[
         "What the machines that run the packages have: cuda=12.4, glibc=2.28; `cuda=` for none. CONDA_OVERRIDE_CUDA and the like are read, too.",
     ),
     key(
+        "conda.pkgs_dirs",
+        Kind::Paths,
+        "",
+        "",
+        "Directories with archives of conda packages; the first is written to, the others may belong to somebody else. Unset: pkgs/ in dirs.cache.",
+    ),
+    key(
         "conda.backend",
         Kind::Choice(&["embedded", "micromamba"]),
         "embedded",
