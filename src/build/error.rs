@@ -1,6 +1,7 @@
 //! Why a build did not come to an overlay.
 
 use crate::conda::CondaError;
+use crate::conda::cache::FetchError;
 use crate::config::ConfigError;
 use crate::image::ImageError;
 use crate::model::event::Phase;
@@ -140,6 +141,14 @@ pub enum BuildError {
         name: Name,
         /// What is wrong.
         source: ImageError,
+    },
+    /// Packages of an environment cannot be had.
+    #[error("{name}: {source}")]
+    Packages {
+        /// Which overlay.
+        name: Name,
+        /// Why.
+        source: Box<FetchError>,
     },
     /// Packing failed.
     #[error("{name}: cannot pack: {source}")]

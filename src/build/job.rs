@@ -147,6 +147,7 @@ impl Job<'_> {
             scratch: super::work::scratch(self.config),
             cpus: self.step.cpus(self.config),
             mem: self.step.memory(self.config),
+            vars: Vec::new(),
             network: Network::None,
             epoch: self.step.recipe.origin.epoch,
         }

@@ -24,6 +24,7 @@ mod tree;
 pub mod work;
 
 pub use error::BuildError;
+pub use fill::conda::prefetch;
 pub use one::build;
 pub use prepare::{Ask, Prepared, heal, prepare, stale_now};
 pub use request::{Done, Options, Outcome, Request};

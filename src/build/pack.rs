@@ -17,7 +17,7 @@ use crate::image::source::{Kind as EntryKind, Source};
 use crate::image::squashfs::write::{Owners, PackOptions, PackReport, Watch, pack};
 use crate::model::event::{Event, Phase};
 use crate::model::meta::{self, Meta};
-use crate::recipe::spec::Kind;
+use crate::recipe::spec::{Content, Kind};
 use crate::store::publish::NewImage;
 use crate::sys::{clock, fs, host};
 
@@ -35,9 +35,9 @@ impl<'a> Filled<'a> {
         let Filled { staged, material } = self;
         let options = options(&staged.job);
         staged.job.enter(Phase::Pack, &options.compression.to_string())?;
-        let meta = metadata(&staged.job, &options, &material.files);
+        let meta = metadata(&staged.job, &options, &material);
         let image = NewImage::create(&staged.job.target)?;
-        let Material { files, extras } = material;
+        let Material { files, extras, .. } = material;
         let packing = Packing { job: &staged.job, meta: &meta, image: &image, options: &options, extras };
         let packed = match files {
             Files::App(source) => packing.write(source, inside(&staged.job.name.root())),
@@ -159,13 +159,14 @@ fn options(job: &Job) -> PackOptions {
         block_size: job.step.options.block_size.unwrap_or_else(|| job.config.block_size(job.kind() == Kind::Data)),
         threads: job.config.pack_threads(job.step.cpus(job.config)),
         owners: if job.step.options.keep_owners { Owners::Keep } else { Owners::AllRoot },
-        epoch: Some(job.step.recipe.origin.epoch),
+        // Python takes what was compiled from a file for current by the file's time: times of packages stay.
+        epoch: (!matches!(job.spec.content, Content::Conda(_))).then_some(job.step.recipe.origin.epoch),
         budget: job.config.pack_memory(),
         dedup: true,
     }
 }
 
-fn metadata(job: &Job, options: &PackOptions, files: &Files) -> Meta {
+fn metadata(job: &Job, options: &PackOptions, material: &Material) -> Meta {
     let spec = &job.spec;
     let note = |name: &str| {
         let notes: Vec<&str> = spec
@@ -190,7 +191,7 @@ fn metadata(job: &Job, options: &PackOptions, files: &Files) -> Meta {
         git_dirty: job.step.recipe.origin.dirty,
         format: 1,
         name: job.name.clone(),
-        kind: match (files, job.kind()) {
+        kind: match (&material.files, job.kind()) {
             (Files::System(_), _) => meta::SYSTEM,
             (_, Kind::Data) => "data",
             (_, Kind::App) => "app",
@@ -200,7 +201,7 @@ fn metadata(job: &Job, options: &PackOptions, files: &Files) -> Meta {
         url: spec.url.as_ref().map(|at| at.value.clone()),
         inputs: job.inputs.clone(),
         key: job.key.clone(),
-        env: env.collect(),
+        env: material.env.iter().cloned().chain(env).collect(),
         labels: spec.labels.iter().map(|at| at.value.clone()).collect(),
         recipe_source: job.step.recipe.label.clone(),
         host: host::hostname(),

@@ -40,6 +40,8 @@ pub struct Sandbox {
     pub cpus: u32,
     /// Memory in bytes.
     pub mem: u64,
+    /// Further variables, over all others.
+    pub vars: Vec<(String, String)>,
     /// Network.
     pub network: Network,
     /// `SOURCE_DATE_EPOCH`.
@@ -124,6 +126,7 @@ impl Sandbox {
         if self.network == Network::Host {
             set.extend(PROXIES.iter().filter_map(|name| Some((text(name), env::var(name)?))));
         }
+        set.extend(self.vars.iter().cloned());
         let user = host::user();
         let base: BTreeMap<OsString, OsString> = [
             ("PATH", environ::DEFAULT_PATH),
@@ -159,6 +162,7 @@ mod tests {
             scratch: "/tmp".into(),
             cpus: 8,
             mem: 16 << 30,
+            vars: vec![],
             network: Network::None,
             epoch: 7,
         };

@@ -2,6 +2,7 @@
 
 use crate::build::BuildError;
 use crate::conda::CondaError;
+use crate::conda::cache::FetchError;
 use crate::config::ConfigError;
 use crate::model::name::BadName;
 use crate::recipe::Finding;
@@ -238,6 +239,15 @@ impl From<BuildError> for Failure {
             BuildError::Unfit { hint, .. } => Failure::new(code::UNFIT, text).hint(hint),
             BuildError::Verify { .. } => Failure::new(code::BUILD, text)
                 .hint("the disk or its file server may be failing; nothing was published"),
+            BuildError::Packages { source, .. } => match *source {
+                FetchError::Missing { .. } => {
+                    Failure::new(code::UNFIT, text).hint("leave --offline out, or build once where there is a network")
+                }
+                FetchError::Net(error) if !error.hint().is_empty() => {
+                    Failure::new(code::UNFIT, text).hint(error.hint())
+                }
+                _ => Failure::new(code::UNFIT, text),
+            },
             BuildError::Pack { source, .. } => {
                 let full =
                     matches!(&source, crate::image::ImageError::Io { source, .. } if crate::sys::fs::is_full(source));

@@ -15,7 +15,7 @@ use super::record;
 use super::script;
 use super::status::{self, Class, State, Status};
 use super::submit::{SubmitError, Submitter};
-use crate::build::{BuildError, Done, LookUp, Step, Stop};
+use crate::build::{self, BuildError, Done, LookUp, Step, Stop};
 use crate::config::Config;
 use crate::model::event::{Event, Listener};
 use crate::model::name::Name;
@@ -117,6 +117,10 @@ impl Drive<'_> {
         self.with_queue(&queued, &jobs, &mut report, |submitter, listener| {
             for text in submitter.prepare(&queued)? {
                 listener.hear(&Event::Warning { name: None, text });
+            }
+            // Nodes often have no network: what comes from elsewhere is there before they begin.
+            for step in queued.iter().filter_map(|step| self.steps.get(*step)) {
+                build::prefetch(step, self.config, listener).map_err(|error| SubmitError::Fetch(Box::new(error)))?;
             }
             Ok(BTreeMap::new())
         })?;

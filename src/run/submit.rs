@@ -10,6 +10,7 @@ use super::dir::{Dir, RunError};
 use super::journal::{Entry, Journal};
 use super::queue::Queue;
 use super::script;
+use crate::build::BuildError;
 use crate::config::Config;
 use crate::model::name::Name;
 use crate::model::resources::JobId;
@@ -67,6 +68,9 @@ pub enum SubmitError {
         /// What was heard.
         text: String,
     },
+    /// What a step would have to fetch where there may be no network.
+    #[error(transparent)]
+    Fetch(Box<BuildError>),
     /// A file of the run.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -1,6 +1,6 @@
 //! Phase 2: the recipe is carried out, each form in its own file; what came of it is the material that is packed.
 
-mod conda;
+pub(super) mod conda;
 pub(super) mod def;
 mod shell;
 
@@ -17,6 +17,7 @@ use super::tree::Tree;
 use crate::exec::Invocation;
 use crate::image::source::AnySource;
 use crate::image::source::graft::Extra;
+use crate::model::env::EnvVar;
 use crate::model::event::Event;
 use crate::recipe::Content;
 use crate::runtime;
@@ -35,6 +36,8 @@ pub struct Material {
     pub files: Files,
     /// Further files below the overlay's own directory: paths relative to `/cnt/NAME/.ovl`.
     pub extras: Vec<Extra>,
+    /// Variables that the files themselves want exported; the recipe's own come after them.
+    pub env: Vec<EnvVar>,
 }
 
 /// Where the files of an overlay are.
@@ -50,7 +53,7 @@ pub enum Files {
 impl Material {
     /// What a script left in the staged tree.
     pub fn tree() -> Material {
-        Material { files: Files::Tree, extras: Vec::new() }
+        Material { files: Files::Tree, extras: Vec::new(), env: Vec::new() }
     }
 }
 

@@ -368,6 +368,7 @@ impl From<SubmitError> for Failure {
                     "where there are several schedulers, choose one with OVL_SCHED_KIND or sched.kind in config.yaml",
                 ),
             SubmitError::Claimed { .. } => Failure::new(code::BUSY, text).hint("try again: it will be joined"),
+            SubmitError::Fetch(error) => (*error).into(),
             SubmitError::Run(error) => error.into(),
         }
     }
