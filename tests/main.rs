@@ -7,6 +7,7 @@ mod bad_input;
 mod build;
 mod bytes;
 mod chains;
+mod conda_link;
 mod conda_solve;
 mod config;
 mod crash;
