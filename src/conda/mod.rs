@@ -1,5 +1,5 @@
-//! Conda: from what was asked for to a locked list of packages (`setup`, `solve`, `locked`), from those to archives (`cache`) and
-//! to a tree (`link`).
+//! Conda: from what was asked for to a locked list of packages (`setup`, `solve`, `locked`), from those to archives
+//! (`cache`) and to a tree (`link`).
 
 mod auth;
 pub mod cache;

@@ -48,7 +48,7 @@ pub fn fill(staged: &mut Staged, definition: &Definition) -> Result<Material, Bu
     };
     let bad = |source| BuildError::Pack { name: staged.job.name.clone(), source };
     let source = SquashSource::new(Arc::new(system::open(&image)?), b"").map_err(bad)?;
-    Ok(Material { files: Files::System(AnySource::new(source)), extras: Vec::new() })
+    Ok(Material { files: Files::System(AnySource::new(source)), extras: Vec::new(), env: Vec::new() })
 }
 
 fn natively(

@@ -14,7 +14,7 @@ mod tree;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rattler::install::{PythonInfo, python_entry_point_template};
@@ -84,12 +84,11 @@ pub fn compose(wanted: Wanted, watch: &dyn Watch) -> Result<Environment, LinkErr
         let name = twice.package_record.name.as_normalized();
         return Err(LinkError::Together(format!("the environment has the package {name} twice")));
     }
-    let amount = Amount { watch, total: packages.iter().filter_map(|(one, _)| one.package_record.size).sum() };
-    let mut done = 0;
-    // The largest first: nobody waits for it in the end.
+    let total: u64 = packages.iter().filter_map(|(record, _)| record.package_record.size).sum();
+    let done = AtomicU64::new(0);
     let mut packages = packages;
+    // The largest first: nobody waits for it in the end.
     packages.sort_by_key(|(record, _)| std::cmp::Reverse(record.package_record.size));
-    let done_bytes = Mutex::new(&mut done);
     let read = each(
         threads,
         packages,
@@ -97,9 +96,7 @@ pub fn compose(wanted: Wanted, watch: &dyn Watch) -> Result<Environment, LinkErr
         |store, (record, path)| {
             let bytes = record.package_record.size.unwrap_or(0);
             let package = Package::read(&path, record, store, watch)?;
-            let mut done = done_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-            **done += bytes;
-            amount.watch.progress(**done, Some(amount.total));
+            watch.progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, Some(total));
             Ok(package)
         },
     )?;
@@ -121,12 +118,6 @@ pub fn compose(wanted: Wanted, watch: &dyn Watch) -> Result<Environment, LinkErr
     }
     let lost = tree.settle().into_iter().map(|lost| (lost.rank, lost.number)).collect();
     Ok(Environment { tree, python, lost, compiled: HashMap::new(), requested, time })
-}
-
-/// What is told while archives are read.
-struct Amount<'a> {
-    watch: &'a dyn Watch,
-    total: u64,
 }
 
 /// Packages, each after what it depends on: of several that bring a file the last one wins.

@@ -1,6 +1,7 @@
 //! Conda environments: archives into the cache, then put together and packed from where they are. Only when something has
 //! to run with all files in place (scripts of packages, pip) are they written out, into the staged tree.
 
+mod micromamba;
 mod pip;
 mod python;
 mod scripts;
@@ -31,6 +32,9 @@ const TRANSFERS: usize = 6;
 
 /// Fetches and puts together the environment.
 pub fn fill(staged: &mut Staged, wanted: &recipe::conda::Environment) -> Result<Material, BuildError> {
+    if staged.job.config.conda_micromamba() {
+        return micromamba::fill(staged, wanted);
+    }
     let Some(locked) = staged.job.step.recipe.locked.clone() else {
         return Err(BuildError::Unfit {
             what: format!("{}: the step has no list of packages", staged.job.name),

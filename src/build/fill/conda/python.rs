@@ -51,7 +51,8 @@ pub fn compile(staged: &mut Staged, environment: &mut Environment) -> Result<(),
     let mut sandbox = staged.sandbox();
     sandbox.layers.push(image.clone());
     let out = "compiled.tar";
-    let words = ["env", "PYTHONHASHSEED=0", &program, "-E", "-s"].map(OsString::from);
+    // With a date to go by, Python would have compiled files checked by their digests, at every import.
+    let words = ["env", "-u", "SOURCE_DATE_EPOCH", "PYTHONHASHSEED=0", &program, "-E", "-s"].map(OsString::from);
     let mut argv = Vec::from(words);
     argv.extend([
         format!("{CONTROL}/compile.py").into(),

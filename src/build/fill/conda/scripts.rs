@@ -13,11 +13,13 @@ use crate::conda::link::{LinkError, LinkScript};
 use crate::image::source::AnySource;
 use crate::image::source::extract::{Options, extract};
 use crate::image::source::tar::write;
-use crate::model::event::Phase;
+use crate::model::event::{Event, Phase};
 use crate::sys::fs;
 
 /// Where scripts leave what they want to say, below the prefix.
 const MESSAGES: &str = ".messages.txt";
+/// Marks what they say in their output.
+const SAYS: &str = "message: ";
 
 /// Writes the environment into the staged tree.
 pub fn write_out(staged: &mut Staged, source: AnySource) -> Result<(), BuildError> {
@@ -37,7 +39,7 @@ pub fn write_out(staged: &mut Staged, source: AnySource) -> Result<(), BuildErro
     let mut sandbox = staged.sandbox();
     sandbox.target = Some(staged.tree.bind(&staged.job));
     sandbox.sources = Some((staged.sources.clone(), false));
-    let words = ["tar", "-xf", &format!("{SOURCES}/tree.tar"), "--no-same-owner", "-C", &staged.job.name.root()];
+    let words = ["tar", "-xf", &format!("{SOURCES}/tree.tar"), "--no-same-owner", "-p", "-C", &staged.job.name.root()];
     let argv = words.map(OsString::from).to_vec();
     command(staged, &sandbox, argv, Phase::Install)?;
     Ok(fs::remove_file(&archive)?)
@@ -69,18 +71,38 @@ pub fn run(staged: &mut Staged, ready: &Ready, scripts: &[LinkScript]) -> Result
         ];
         // What it has to say goes to the user, and not into the overlay.
         let line = format!(
-            "status=0; bash '{root}/{}' || status=$?; if [ -f '{root}/{MESSAGES}' ]; then cat '{root}/{MESSAGES}'; \
-             rm -f '{root}/{MESSAGES}'; fi; exit $status",
+            "status=0; bash '{root}/{}' || status=$?; if [ -f '{root}/{MESSAGES}' ]; then \
+             sed 's/^/{SAYS}/' '{root}/{MESSAGES}'; rm -f '{root}/{MESSAGES}'; fi; exit $status",
             script.path
         );
-        command(staged, &sandbox, vec!["bash".into(), "-c".into(), line.into()], Phase::Install)?;
+        let mut said = Vec::new();
+        let heard = &mut |line: &[u8]| {
+            if let Some(text) = line.strip_prefix(SAYS.as_bytes()) {
+                said.push(String::from_utf8_lossy(text).trim_end().to_owned());
+            }
+        };
+        followed(staged, &sandbox, vec!["bash".into(), "-c".into(), line.into()], Phase::Install, heard)?;
+        if !said.is_empty() {
+            let text = format!("{} says: {}", script.package, said.join(" "));
+            staged.job.listener.hear(&Event::Warning { name: Some(staged.job.name.clone()), text });
+        }
     }
     Ok(())
 }
 
 /// Runs something in a sandbox with the staged tree.
 pub fn command(staged: &mut Staged, sandbox: &Sandbox, argv: Vec<OsString>, phase: Phase) -> Result<(), BuildError> {
+    followed(staged, sandbox, argv, phase, &mut |_| {})
+}
+
+fn followed(
+    staged: &mut Staged,
+    sandbox: &Sandbox,
+    argv: Vec<OsString>,
+    phase: Phase,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<(), BuildError> {
     let script = Script { argv, tree: Some(&staged.tree), limit: staged.job.left() };
-    let ended = run_script(&staged.job, &mut staged.log, sandbox, script, &mut |_| {})?;
+    let ended = run_script(&staged.job, &mut staged.log, sandbox, script, each)?;
     staged.succeeded(ended, phase)
 }
