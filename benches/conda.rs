@@ -95,6 +95,7 @@ fn usual(records: &[RepoDataRecord], work: &Path, how: Compression) -> Run {
     let began = Instant::now();
     let installer = rattler::install::Installer::new()
         .with_package_cache(rattler::package_cache::PackageCache::new(work.join("pkgs")))
+        .with_download_client(ovl::conda::client().unwrap())
         .with_target_platform(Subdir::Linux64)
         .with_alternative_target_prefix(PREFIX);
     ovl::net::block_on(installer.install(&prefix, records.to_vec())).unwrap().unwrap();

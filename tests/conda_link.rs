@@ -37,15 +37,15 @@ fn records(channel: &Path) -> Vec<RepoDataRecord> {
 }
 
 fn compose(records: &[RepoDataRecord], scratch: &Path) -> Environment {
-    composed(records, scratch).unwrap()
+    composed(records, scratch, PREFIX).unwrap()
 }
 
-fn composed(records: &[RepoDataRecord], scratch: &Path) -> Result<Environment, link::LinkError> {
+fn composed(records: &[RepoDataRecord], scratch: &Path, prefix: &str) -> Result<Environment, link::LinkError> {
     let packages = records.iter().map(|record| (record.clone(), record.url.to_file_path().unwrap())).collect();
     let wanted = Wanted {
         packages,
         platform: Subdir::Linux64,
-        prefix: PREFIX,
+        prefix,
         scratch,
         threads: 3,
         time: 1_700_000_000,
@@ -56,7 +56,11 @@ fn composed(records: &[RepoDataRecord], scratch: &Path) -> Result<Environment, l
 
 /// Puts packages together and writes the tree out.
 fn ours(records: &[RepoDataRecord], dir: &Path) -> PathBuf {
-    let source = compose(records, dir).finish().unwrap();
+    ours_for(records, dir, PREFIX)
+}
+
+fn ours_for(records: &[RepoDataRecord], dir: &Path, prefix: &str) -> PathBuf {
+    let source = composed(records, dir, prefix).unwrap().finish().unwrap();
     let top = dir.join("ours");
     fs::create_dir(&top).unwrap();
     let options = Options { keep_owner: false, replace: false, threads: 2 };
@@ -70,6 +74,7 @@ fn theirs(records: &[RepoDataRecord], dir: &Path) -> PathBuf {
     let cache = rattler::package_cache::PackageCache::new(dir.join("cache"));
     let installer = rattler::install::Installer::new()
         .with_package_cache(cache)
+        .with_download_client(ovl::conda::client().unwrap())
         .with_target_platform(Subdir::Linux64)
         .with_alternative_target_prefix(PREFIX);
     ovl::net::block_on(installer.install(&top, records.to_vec())).unwrap().unwrap();
@@ -179,6 +184,40 @@ fn what_is_put_together_is_what_rattler_installs() {
     same(&records(&house.path("channel")), &house.make("work"));
 }
 
+/// `OVL_TEST_CONDA=PROGRAM`: the same with a real conda, which nothing here can install.
+#[test]
+fn what_is_put_together_is_what_conda_installs() {
+    let Some(conda) = std::env::var_os("OVL_TEST_CONDA") else {
+        return println!("skipped: OVL_TEST_CONDA does not name a conda");
+    };
+    let house = House::new();
+    everything(house.path("channel")).write();
+    let records = records(&house.path("channel"));
+    let prefix = house.path("conda-env");
+    let mut list = String::from("@EXPLICIT\n");
+    for record in &records {
+        list.push_str(&format!("{}\n", record.url));
+    }
+    let list = house.write("work/explicit.txt", list);
+    let mut command = Command::new(conda);
+    command.args(["create", "-y", "-q", "--offline", "--prefix"]).arg(&prefix).arg("--file").arg(list);
+    command.env("CONDA_PKGS_DIRS", house.path("pkgs")).env("HOME", house.path("home"));
+    let output = command.output().unwrap();
+    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success());
+    let ours = ours_for(&records, &house.path("work"), prefix.to_str().unwrap());
+    let (one, mut other) = (tree(&ours), tree(&prefix));
+    // The python of the channel is none, so that conda compiles nothing either; it leaves directories for it.
+    other.retain(|path, _| !path.contains("__pycache__"));
+    let mut differing = Vec::new();
+    for path in one.keys().chain(other.keys()).collect::<std::collections::BTreeSet<_>>() {
+        if one.get(path) != other.get(path) {
+            differing.push(format!("{path}\n  ours  {:?}\n  conda {:?}", one.get(path), other.get(path)));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
 #[test]
 fn of_packages_with_the_same_files_the_same_one_wins() {
     let house = House::new();
@@ -197,16 +236,37 @@ fn of_packages_with_the_same_files_the_same_one_wins() {
                 channel = channel.depends(needs);
             }
         }
-        channel
-            .package("d", "1.0", "0")
-            .file("share/x", "a file")
-            .package("e", "1.0", "0")
-            .file("share/x/y", "in a directory")
-            .file("share/x/z/deep", "in a directory")
-            .write();
+        channel.write();
         let work = house.make(&format!("work{number}"));
         same(&records(&house.path(&format!("channel{number}"))), &work);
     }
+}
+
+/// Rattler leaves the empty directory in place of the file here.
+#[test]
+fn of_a_file_and_a_directory_of_one_name_the_later_wins() {
+    let house = House::new();
+    Channel::new(house.path("channel"))
+        .package("d", "1.0", "0")
+        .file("share/x", "a file")
+        .package("e", "1.0", "0")
+        .file("share/x/y", "in a directory")
+        .file("share/x/z/deep", "in a directory")
+        .package("f", "1.0", "0")
+        .depends("e")
+        .file("share/y", "a file")
+        .package("g", "1.0", "0")
+        .depends("f")
+        .file("share/y/in", "in a directory")
+        .write();
+    let tree = tree(&ours(&records(&house.path("channel")), &house.path("work")));
+    let of = |path: &str| tree.get(path).map(String::as_str);
+    // d depends on nothing, and comes after those that others depend on.
+    assert_eq!(of("share/x"), Some("644 a file"));
+    assert_eq!(of("__clobbers__/e/share/x/y"), Some("644 in a directory"));
+    assert_eq!(of("__clobbers__/e/share/x/z/deep"), Some("644 in a directory"));
+    assert_eq!(of("share/y/in"), Some("644 in a directory"));
+    assert_eq!(of("__clobbers__/f/share/y"), Some("644 a file"));
 }
 
 /// A package with hard links, as conda-build makes none and some others do.
@@ -297,7 +357,7 @@ fn bad_packages_are_named() {
     let all = records(&house.path("channel"));
     let work = house.make("work");
     let one = |name: &str| all.iter().find(|one| one.package_record.name.as_normalized() == name).unwrap().clone();
-    let error = |records: &[RepoDataRecord]| composed(records, &work).err().unwrap().to_string();
+    let error = |records: &[RepoDataRecord]| composed(records, &work, PREFIX).err().unwrap().to_string();
     let lonely = error(&[one("nap")]);
     assert!(lonely.contains("nap-1-pyh_0.conda") && lonely.contains("no python"), "{lonely}");
     let twice = error(&[one("tight"), one("tight")]);
@@ -319,6 +379,7 @@ fn with_python(dir: PathBuf, version: &str) -> Channel {
         .link(&format!("bin/python{short}"), &format!("/usr/bin/python{short}"))
         .file("pyvenv.cfg", "home = /usr/bin\ninclude-system-site-packages = true\n")
         .link("bin/python", &format!("python{short}"))
+        .package("pip", "1", "0")
         .package("nap", "1.5", "pyh0_0")
         .noarch_python()
         .depends("python >=3")
