@@ -119,6 +119,10 @@ fn meta(top: &Path) -> BTreeMap<String, Value> {
         for key in ["extracted_package_dir", "package_tarball_full_path", "link", "requested_specs"] {
             value.as_object_mut().unwrap().remove(key);
         }
+        // Rattler's order of files that others have won over depends on which package was linked first.
+        let path_of = |path: &Value| path.get("original_path").unwrap_or(&path["_path"]).to_string();
+        value["paths_data"]["paths"].as_array_mut().unwrap().sort_by_key(path_of);
+        value["files"].as_array_mut().unwrap().sort_by_key(Value::to_string);
         found.insert(path.file_name().unwrap().to_string_lossy().into_owned(), value);
     }
     found
