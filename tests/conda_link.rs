@@ -28,7 +28,7 @@ fn records(channel: &Path) -> Vec<RepoDataRecord> {
             all.push(RepoDataRecord {
                 package_record: record,
                 url: url::Url::from_file_path(fs::canonicalize(path).unwrap()).unwrap(),
-                identifier: identifier.into(),
+                identifier,
                 channel: Some(format!("file://{}", channel.display())),
             });
         }
