@@ -130,7 +130,9 @@ fn meta(top: &Path) -> BTreeMap<String, Value> {
 
 fn same(records: &[RepoDataRecord], dir: &Path) {
     let (ours, theirs) = (ours(records, dir), theirs(records, dir));
-    let (one, other) = (tree(&ours), tree(&theirs));
+    let (one, mut other) = (tree(&ours), tree(&theirs));
+    // Directories from which rattler has moved everything out again.
+    other.retain(|path, what| what != "dir" || one.contains_key(path) || !path.starts_with("__clobbers__/"));
     for path in one.keys().chain(other.keys()) {
         assert_eq!(one.get(path), other.get(path), "{path}: ours, then theirs");
     }
@@ -149,7 +151,7 @@ fn everything(dir: PathBuf) -> Channel {
         .package("base", "1.0", "h0_0")
         .file("lib/libbase.so.1", [0, 1, 2, 255])
         .link("lib/libbase.so", "libbase.so.1")
-        .link("share/there", "/usr/share/nowhere")
+        .link("share/there", "nowhere/at-all")
         .no_link("etc/base.conf", "copy = me\n")
         .file("share/empty", "")
         .package("tool", "2.1", "h1_3")
