@@ -93,7 +93,10 @@ fn a_definition_becomes_a_system_that_says_what_it_is() {
             .prints("MADE=by-post");
         let json = house.ovl(&["info", "--json", "tiny/1"]).ok().json();
         assert_eq!(json["system"]["labels"]["Author"], "Ann B.");
-        assert_eq!(show("ls -a / | tr '\\n' ' '"), ". .. .exec .run .shell .singularity.d .test bin cnt data.txt data2 dev environment etc home made opt proc root scif setup singularity sys tmp usr var \n".replace("usr ", if show("ls /").contains("usr") { "usr " } else { "" }));
+        let top = show("ls -a / | tr '\\n' ' '");
+        let expected = ". .. .exec .run .shell .singularity.d .test bin cnt data.txt data2 dev environment etc home made \
+                        opt proc root scif setup singularity sys tmp var";
+        assert_eq!(top.trim(), expected);
         // The same again: nothing to do; another argument: another build.
         house.ovl(&["build", "tiny/1", "--build-arg", "who=ovl"]).ok().says("up to date");
         // On top of it, by its name.
