@@ -12,6 +12,8 @@ use crate::image::ImageError;
 use crate::image::source::dir::Skip;
 use crate::image::source::extract::{Options, extract};
 use crate::image::source::open::{self, Found, Way};
+use crate::model::meta;
+use crate::model::name::MOST_PARTS;
 use crate::recipe::def::{Agent, Stage};
 use crate::sys::fork::Ended;
 use crate::sys::tolerate::Tolerate;
@@ -24,7 +26,9 @@ pub fn fill(stage: &Stage, from: Option<&Path>, root: &Root, order: &Order, owne
         Agent::Debootstrap | Agent::Mmdebstrap => bootstrap(stage, root, order, owners).map(|()| None),
         agent if agent.is_native() => {
             let from = from.ok_or_else(|| Trouble::new(format!("line {}: nothing to start from", stage.loc.line)))?;
-            image(from, root, order, owners)
+            let config = image(from, root, order, owners)?;
+            forget(&root.find("cnt")?, 0)?;
+            Ok(config)
         }
         agent => Err(Trouble::new(format!("line {}: Bootstrap: {} needs Apptainer", stage.loc.line, agent.word()))
             .hint(agent.instead())),
@@ -44,6 +48,25 @@ fn image(path: &Path, root: &Root, order: &Order, owners: Tolerate) -> Result<Op
     // Its owner may be told to have no business in it; root inside has.
     fs::set_mode(&root.0, 0o755)?;
     Ok(found.config)
+}
+
+/// Removes what ovl has written about the overlay that is built on: the new one has its own.
+fn forget(dir: &Path, depth: usize) -> Result<()> {
+    for name in fs::list_if_exists(dir)? {
+        let path = dir.join(&name);
+        if !fs::symlink_metadata(&path)?.is_dir() {
+            continue;
+        }
+        if name == meta::DIR {
+            fs::remove_tree(&path)?;
+        } else if depth < MOST_PARTS {
+            forget(&path, depth + 1)?;
+            if fs::list(&path)?.is_empty() {
+                fs::remove_tree(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lets debootstrap or mmdebstrap of the host make a system.
