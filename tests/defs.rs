@@ -315,3 +315,72 @@ fn apptainer_is_asked_where_it_is_wanted() {
     house.ovl(&["info", "a/1"]).ok().prints("a/1");
     assert_eq!(house.names("scratch"), Vec::<String>::new());
 }
+
+/// Debian's docker-registry on a free port; killed when dropped.
+struct Registry(std::process::Child, u16);
+
+impl Registry {
+    fn start(house: &House) -> Option<Registry> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = house.make("registry");
+        let config = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            dir.display()
+        );
+        let config = house.write("registry.yml", config);
+        let mut command = house.command("docker-registry");
+        command.arg("serve").arg(config).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let Ok(child) = command.spawn() else {
+            eprintln!("skipped: no docker-registry here");
+            return None;
+        };
+        let registry = Registry(child, port);
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(registry);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("docker-registry does not answer");
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_definition_starts_from_an_image_in_a_registry() {
+    let Some(busybox) = busybox() else { return };
+    let house = house();
+    let Some(registry) = Registry::start(&house) else { return };
+    let at = format!("127.0.0.1:{}/group/tiny:1", registry.1);
+    let script = format!(
+        "set -e; mkdir -p img-root/bin; cp {} img-root/bin/sh; ln -s sh img-root/bin/cat; tar -C img-root -cf root.tar .\n\
+         umoci init --layout img; umoci new --image img:t; umoci raw add-layer --image img:t root.tar\n\
+         umoci config --image img:t --config.env 'IT=is  this' --config.entrypoint cat --config.cmd /made\n\
+         skopeo --insecure-policy copy -q --dest-tls-verify=false oci:img:t docker://{at}",
+        busybox.display()
+    );
+    let mut push = house.command("sh");
+    push.args(["-c", &script]);
+    let pushed = push.output().unwrap();
+    if !pushed.status.success() {
+        eprintln!("skipped: umoci and skopeo cannot push: {}", String::from_utf8_lossy(&pushed.stderr));
+        return;
+    }
+    house.recipe("reg/1.def", format!("Bootstrap: docker\nFrom: {at}\n%post\n    echo \"$IT\" > /made\n"));
+    house.ovl(&["build", "reg/1"]).ok();
+    assert_eq!(house.ovl(&["run", "reg/1"]).ok().stdout, "is  this\n");
+    // What is in the cache needs no registry any more.
+    drop(registry);
+    house.recipe("reg/2.def", format!("Bootstrap: docker\nFrom: {at}\n%post\n    echo again > /made\n"));
+    house.ovl_with(&[("OVL_NET_OFFLINE", "true")], &["build", "reg/2"]).ok();
+    assert_eq!(house.ovl(&["run", "reg/2"]).ok().stdout, "again\n");
+    house.recipe("reg/3.def", "Bootstrap: docker\nFrom: 127.0.0.1:1/none:1\n");
+    house.ovl(&["build", "reg/3"]).code(7).says("3.def:2:1");
+    house.settle();
+}

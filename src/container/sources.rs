@@ -71,6 +71,12 @@ fn forget(dir: &Path, depth: usize) -> Result<()> {
 
 /// Lets debootstrap or mmdebstrap of the host make a system.
 fn bootstrap(stage: &Stage, root: &Root, order: &Order, owners: Tolerate) -> Result<()> {
+    if owners == Tolerate::Owners {
+        let what = format!("line {}: Bootstrap: {} needs subordinate ids", stage.loc.line, stage.agent.word());
+        return Err(Trouble::new(what).hint(
+            "ask for a range in /etc/subuid and /etc/subgid and for newuidmap, or start from a container image: Bootstrap: docker",
+        ));
+    }
     let header = |name: &str| stage.header(name).unwrap_or_default();
     let words =
         |text: &str| text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(",");
@@ -90,9 +96,6 @@ fn bootstrap(stage: &Stage, root: &Root, order: &Order, owners: Tolerate) -> Res
     if program.1 {
         argv.extend(["--mode=root", "--variant=minbase", "--skip=check/empty"].map(str::to_owned));
         argv.extend((!include.is_empty()).then(|| format!("--include={include}")));
-        if owners == Tolerate::Owners {
-            argv.push("--aptopt=APT::Sandbox::User \"root\"".into());
-        }
     } else {
         argv.extend(["--variant=minbase", "--exclude=openssl,udev,systemd"].map(str::to_owned));
         argv.extend((!include.is_empty()).then(|| format!("--include={include}")));
@@ -101,12 +104,11 @@ fn bootstrap(stage: &Stage, root: &Root, order: &Order, owners: Tolerate) -> Res
     let mut env: Vec<(String, String)> = vec![
         ("PATH".into(), format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())),
         ("TMPDIR".into(), order.tmp.display().to_string()),
-        ("HOME".into(), "/root".into()),
+        ("HOME".into(), order.tmp.display().to_string()),
         ("LC_ALL".into(), "C.UTF-8".into()),
     ];
     env.extend(super::cook::proxies());
-    let tolerate = (owners == Tolerate::Owners).then_some(owners);
-    let run = Enclosed { root: None, binds: Vec::new(), tolerate, argv, env, cwd: "/".into() };
+    let run = Enclosed { root: None, binds: Vec::new(), tolerate: None, argv, env, cwd: "/".into() };
     match run.run()? {
         Ended::Code(0) => {}
         ended => return Err(super::cook::failed("bootstrap", ended, stage.loc.line)),
