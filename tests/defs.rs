@@ -110,7 +110,7 @@ fn a_definition_becomes_a_system_that_says_what_it_is() {
             "-c",
             "cat /again; echo $GREETING; ls /.singularity.d/bootstrap_history",
         ]);
-        assert_eq!(again.ok().stdout, "ovl\nhello \nApptainer0\n");
+        assert_eq!(again.ok().stdout, "ovl\nhello\nApptainer0\n");
         house.settle();
     }
 }
