@@ -318,7 +318,7 @@ fn a_name_without_a_recipe_comes_from_conda() {
     let run = house.ovl(&["build", "zlib/9"]).code(4);
     assert!(run.stderr.contains("zlib/1.3 or zlib/1.2.13"), "{}", run.stderr);
     let asked = web.asked().len();
-    house.set("OVL_CONDA_CHANNELS", "");
+    house.set("OVL_CONDA_CHANNELS", "none");
     let run = house.ovl(&["build", "zlab/2"]).code(4);
     assert!(run.stderr.contains("there is no recipe for zlab/2\n"), "{}", run.stderr);
     assert_eq!(web.asked().len(), asked);
@@ -360,7 +360,7 @@ fn environments_are_solved_before_anything_is_built() {
     let run = house.ovl(&["build", "-n", "lab", "tool", "--override-channels"]);
     assert_eq!(run.code, 4, "{run:?}");
     let run = house.ovl(&["build", "-n", "lab", "six", "--platform", "amiga"]).code(4);
-    assert!(run.stderr.contains("--platform: 'amiga' is no platform"), "{}", run.stderr);
+    assert!(run.stderr.contains("'amiga' is no platform"), "{}", run.stderr);
     assert!(house.ovl(&["check", "bad.yml"]).code == 4);
     house.ovl(&["check", "environment.yml"]).ok();
 }

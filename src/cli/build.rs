@@ -38,6 +38,7 @@ pub fn flags(args: &Build) -> Vec<Flag> {
     .into_iter()
     .filter_map(|(key, flag, value)| Some((key, flag, value?)))
     .collect();
+    flags.extend(search::flags(&args.conda));
     for (given, flag, word) in [
         (args.submit, "--submit", "auto"),
         (args.no_submit, "--no-submit", "never"),

@@ -130,7 +130,7 @@ fn run(cli: Cli) -> Outcome {
         Command::List(args) => list::run(&args, &context(Vec::new())?),
         Command::Info(args) => info::run(&args, &context(Vec::new())?),
         Command::Avail(args) => avail::run(&args, &context(Vec::new())?),
-        Command::Search(args) => search::run(&args, &context(Vec::new())?),
+        Command::Search(args) => search::run(&args, &context(search::flags(&args.conda))?),
         Command::Rm(args) => rm::run(&args, &context(Vec::new())?),
         Command::Rollback(args) => rollback::run(&args, &context(Vec::new())?),
         Command::Check(args) => check::run(&args, &context(Vec::new())?),

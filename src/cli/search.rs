@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::{CondaFlags, Search};
 use super::failure::Outcome;
-use super::{Context, pattern};
+use super::{Context, Flag, pattern};
 use crate::conda::{Conda, Wishes};
 use crate::model::units;
 use crate::ui::table;
@@ -15,8 +15,13 @@ pub fn wishes(flags: &CondaFlags) -> Wishes {
         channels: flags.channel.clone(),
         only_those: flags.override_channels,
         platform: flags.platform.clone(),
-        offline: flags.offline,
+        ..Wishes::default()
     }
+}
+
+/// Flags that stand for configuration keys.
+pub fn flags(flags: &CondaFlags) -> Vec<Flag> {
+    flags.offline.then(|| ("net.offline", "--offline", "true".to_owned())).into_iter().collect()
 }
 
 /// Runs the command.

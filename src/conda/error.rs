@@ -81,13 +81,11 @@ impl CondaError {
             ))) => Some(of_net(cause)),
             _ => None,
         };
-        let mut missing = false;
         let mut next = error.source();
         while let Some(cause) = next {
             if net.is_none() {
                 net = cause.downcast_ref::<reqwest::Error>().map(of_net);
             }
-            missing |= cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound);
             let more = cause.to_string();
             if !what.contains(&more) {
                 what = format!("{what}: {more}");
@@ -100,7 +98,7 @@ impl CondaError {
                 "what is not in the cache needs the network: leave --offline out, or run it once on a login node".into()
             }
             (Some(hint), _) => hint,
-            (_, GatewayError::SubdirNotFoundError(_)) if missing => {
+            (_, GatewayError::SubdirNotFoundError(gone)) if gone.channel.base_url.as_str().starts_with("file:") => {
                 "is this the directory of a channel, with noarch/repodata.json in it?".into()
             }
             (_, GatewayError::SubdirNotFoundError(_)) => {

@@ -153,3 +153,41 @@ impl Locked {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn lock_files_of_conda_lock_are_read() {
+        let text = format!(
+            "version: 1\nmetadata:\n  content_hash:\n    linux-64: {SHA}\n  channels:\n  - url: conda-forge\n    \
+             used_env_vars: []\n  platforms:\n  - linux-64\n  sources:\n  - environment.yml\npackage:\n\
+             - name: zlib\n  version: '1.3'\n  manager: conda\n  platform: linux-64\n  dependencies: {{}}\n  \
+             url: https://h.example/c/linux-64/zlib-1.3-h0_0.conda\n  hash:\n    sha256: {SHA}\n  category: main\n  \
+             optional: false\n"
+        );
+        let locked = Locked::from_lock_file(&text, Subdir::Linux64).unwrap();
+        assert_eq!(
+            locked.to_explicit(),
+            format!("# platform: linux-64\n@EXPLICIT\nhttps://h.example/c/linux-64/zlib-1.3-h0_0.conda#sha256:{SHA}\n")
+        );
+        assert_eq!(Locked::platform_of(&text), Some(Subdir::Linux64));
+    }
+
+    #[test]
+    fn what_is_no_lock_file_is_told() {
+        for text in ["", "version: 6", "version: 6\npackages: 3\n", "version: 6\nenvironments: {}\npackages: []\n"] {
+            assert!(Locked::from_lock_file(text, Subdir::Linux64).is_err(), "{text:?}");
+        }
+        let pypi = format!(
+            "version: 6\nenvironments:\n  default:\n    channels:\n    - url: https://h.example/c/\n    packages:\n      \
+             linux-64:\n      - pypi: https://p.example/a-1.0-py3-none-any.whl\npackages:\n\
+             - pypi: https://p.example/a-1.0-py3-none-any.whl\n  name: a\n  version: '1.0'\n  sha256: {SHA}\n"
+        );
+        let error = Locked::from_lock_file(&pypi, Subdir::Linux64).unwrap_err().to_string();
+        assert!(error.starts_with("a comes from the Python package index"), "{error}");
+    }
+}

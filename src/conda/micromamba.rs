@@ -44,7 +44,7 @@ pub fn create(what: &Create, environment: &Environment, config: &Config, wishes:
             cmd = cmd.arg("--channel").arg(channel.base_url.as_str().trim_end_matches('/'));
         }
     }
-    if wishes.offline {
+    if setup.offline {
         cmd = cmd.arg("--offline");
     }
     cmd.env.insert("MAMBA_ROOT_PREFIX".into(), what.cache.into());

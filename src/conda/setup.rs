@@ -22,7 +22,7 @@ pub struct Wishes {
     pub only_those: bool,
     /// `--platform`.
     pub platform: Option<String>,
-    /// `--offline`: nothing but the cache.
+    /// Nothing but the cache, whatever the configuration says.
     pub offline: bool,
 }
 
@@ -59,7 +59,7 @@ impl Setup {
         Ok(Setup {
             names: ChannelConfig { channel_alias, root_dir: env::current_dir() },
             priority: if config.conda_strict() { ChannelPriority::Strict } else { ChannelPriority::Disabled },
-            offline: wishes.offline,
+            offline: wishes.offline || config.offline(),
             cache: config.cache_dir().join("repodata"),
             overrides: config.conda_overrides().to_vec(),
             base: config.base(),

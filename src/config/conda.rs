@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use super::Config;
 
 impl Config {
-    /// Channels asked when nothing names others, as written; none: conda is never asked on its own account.
+    /// Channels asked when nothing names others, as written; none (also the word): conda is never asked of itself.
     pub fn conda_channels(&self) -> &[String] {
-        self.settings.all("conda.channels")
+        match self.settings.all("conda.channels") {
+            [word] if word == "none" => &[],
+            channels => channels,
+        }
     }
 
     /// Where channels lie that are given by name.

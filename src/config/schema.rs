@@ -221,7 +221,7 @@ pub const KEYS: &[Key] = &[
         Kind::Texts,
         "conda-forge",
         "channels",
-        "Channels asked when nothing names others; []: none.",
+        "Channels asked when nothing names others; none: no channel is asked unless somebody names it.",
     ),
     key(
         "conda.channel_alias",

@@ -182,7 +182,7 @@ impl House {
         command.env("USER", USER).env("LANG", "C.UTF-8").env("TMPDIR", self.path("scratch"));
         command.env("OVL_SYSTEM_CONFIG", self.path("etc.yaml"));
         // No test asks channels that it has not made.
-        command.env("OVL_CONDA_CHANNELS", "");
+        command.env("OVL_CONDA_CHANNELS", "none");
         command.envs(self.vars.lock().unwrap().iter());
         if let Some((uid, gid)) = user() {
             command.uid(uid).gid(gid);
