@@ -31,6 +31,7 @@ mod packing;
 mod progress;
 mod reading;
 mod recipes;
+mod registry;
 mod running;
 mod runtime;
 mod scripts;

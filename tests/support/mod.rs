@@ -4,6 +4,7 @@
 pub mod channel;
 pub mod house;
 pub mod queue;
+pub mod registry;
 pub mod server;
 pub mod sif;
 pub mod slurm;

@@ -10,7 +10,7 @@ use reqwest::header::CONTENT_RANGE;
 use super::super::manifest::Descriptor;
 use super::super::reference::Digest;
 use super::super::{RegistryError, Result};
-use super::{Ask, Client, LONGEST_PAUSE, PAUSE, Scope, TRIES, answer, limited, net, waited};
+use super::{Ask, Client, LONGEST_PAUSE, PAUSE, Scope, answer, limited, net, tries_allowed, waited};
 use crate::net::Watch;
 use crate::sys::digest::Running;
 use crate::sys::fs::PathError;
@@ -155,7 +155,7 @@ impl Client {
             };
             if partial.at > before {
                 (pause, tries) = (PAUSE, 0);
-            } else if tries >= TRIES {
+            } else if tries >= tries_allowed() {
                 return Err(error);
             }
             waited(watch, async {

@@ -206,7 +206,7 @@ mod tests {
             service: Some("reg, \"x\"".into()),
             scope: Some("repository:a:pull,push".into()),
         };
-        assert_eq!(parse(text), [bearer.clone()]);
+        assert_eq!(parse(text), std::slice::from_ref(&bearer));
         assert_eq!(parse(&format!("Basic realm=\"x\", {text}")), [Challenge::Basic, bearer]);
         assert_eq!(parse("basic"), [Challenge::Basic]);
         assert_eq!(parse("Negotiate, Basic realm=x"), [Challenge::Basic]);

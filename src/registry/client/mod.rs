@@ -21,8 +21,8 @@ pub use uploads::{Content, Put};
 use super::{Options, RegistryError, Result};
 use crate::net::{self, NetError, Trouble, Watch, redacted};
 
-/// How often a passing trouble is overlooked.
-const TRIES: u32 = 6;
+
+
 /// The first pause after one; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(400);
 /// Longest pause, also when the registry asks for more.
@@ -191,14 +191,14 @@ impl Client {
         loop {
             tries += 1;
             let (error, wished) = match self.attempt(ask).await {
-                Ok(response) if is_passing(response.status().as_u16()) && tries < TRIES => {
+                Ok(response) if is_passing(response.status().as_u16()) && tries < tries_allowed() => {
                     let wished = retry_after(&response);
                     (answer(&self.registry, response, &ask.what).await, wished)
                 }
                 Ok(response) => return Ok(response),
                 Err(error) => (error, None),
             };
-            if tries >= TRIES || !error.is_passing() || refused(&error) && tries > 1 {
+            if tries >= tries_allowed() || !error.is_passing() || refused(&error) && tries > 1 {
                 return Err(error);
             }
             tokio::time::sleep(wished.unwrap_or(pause).min(LONGEST_PAUSE)).await;
@@ -265,6 +265,11 @@ impl Client {
             }),
         }
     }
+}
+
+/// How often a passing trouble is met before it is told.
+fn tries_allowed() -> u32 {
+    net::patience().tries.max(1)
 }
 
 /// Waits for something asynchronous, until the user wants to stop.

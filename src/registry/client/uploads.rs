@@ -16,7 +16,7 @@ use url::Url;
 
 use super::super::reference::Digest;
 use super::super::{RegistryError, Result};
-use super::{Ask, Client, LONGEST_PAUSE, PAUSE, Scope, TRIES, answer, is_passing, net, waited};
+use super::{Ask, Client, LONGEST_PAUSE, PAUSE, Scope, answer, is_passing, net, tries_allowed, waited};
 use crate::net::{NetError, Trouble, Watch};
 
 /// Bytes read from disk at once.
@@ -175,9 +175,9 @@ impl Client {
             });
             match asked {
                 Ok(()) if upload.at > furthest => (furthest, pause, tries) = (upload.at, PAUSE, 0),
-                Ok(()) if tries < TRIES && may_go_on(&error) => pause = (pause * 2).min(LONGEST_PAUSE),
+                Ok(()) if tries < tries_allowed() && may_go_on(&error) => pause = (pause * 2).min(LONGEST_PAUSE),
                 Err(error @ RegistryError::Interrupted) => return Err(error),
-                Err(again) if tries < TRIES && again.is_passing() => pause = (pause * 2).min(LONGEST_PAUSE),
+                Err(again) if tries < tries_allowed() && again.is_passing() => pause = (pause * 2).min(LONGEST_PAUSE),
                 _ => return Err(error),
             }
         }
