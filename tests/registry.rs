@@ -23,7 +23,9 @@ fn house(name: &str, bytes: usize) -> House {
 
 /// A recipe whose overlay cannot be compressed.
 fn recipe(house: &House, name: &str, bytes: usize, number: u32) {
-    let install = format!("mkdir -p $target_dir/bin\nhead -c {bytes} /dev/urandom > $target_dir/data\necho {number} > $target_dir/bin/n");
+    let install = format!(
+        "mkdir -p $target_dir/bin\nhead -c {bytes} /dev/urandom > $target_dir/data\necho {number} > $target_dir/bin/n"
+    );
     house.recipe(name, script(&format!("#LABEL:license=MIT\n#URL:https://example.org/{number}"), &install));
 }
 
@@ -63,9 +65,11 @@ fn pushed_wiped_and_pulled_it_is_the_same_and_up_to_date() {
     let other = format!("{host}/copies/foo:x");
     let args = ["push", "foo/1.0", &reference, &second, &other, "--annotation", "org.example.who=me", "--json"];
     let pushed = house.ovl(&args).ok().json();
-    let digests: Vec<&str> = pushed["pushed"].as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
+    let digests: Vec<&str> =
+        pushed["pushed"].as_array().unwrap().iter().map(|one| one["digest"].as_str().unwrap()).collect();
     assert!(digests.len() == 3 && digests[0] == digests[1] && digests[1] == digests[2], "{pushed}");
-    let hows: Vec<&str> = pushed["pushed"].as_array().unwrap().iter().map(|one| one["transfer"].as_str().unwrap()).collect();
+    let hows: Vec<&str> =
+        pushed["pushed"].as_array().unwrap().iter().map(|one| one["transfer"].as_str().unwrap()).collect();
     assert_eq!(hows, ["sent", "there", "mounted"]);
     assert_eq!(pushed["pushed"][0]["layer"], before.as_str());
 
@@ -100,7 +104,7 @@ fn pushed_wiped_and_pulled_it_is_the_same_and_up_to_date() {
     assert_eq!(house.names("home/.local/share/ovl/images"), ["foo--1.0.sqf", "foo--1.0.sqf.env"]);
     // Its key came with it.
     house.ovl(&["build", "foo/1.0"]).ok().says("up to date");
-    house.ovl(&["exec", "foo/1.0", "--", "cat", "/cnt/foo/1.0/bin/n"]).ok().prints("1");
+    house.ovl(&["exec", "-o", "foo/1.0", "--", "cat", "/cnt/foo/1.0/bin/n"]).ok().prints("1");
     let again = house.ovl(&["pull", &format!("oras://{reference}"), "--json"]).ok().json();
     assert_eq!(again["outcome"], "up to date");
     house.ovl(&["pull", &reference, "-n", "bar/2"]).code(1).says("it is foo/1.0 and lives in /cnt/foo/1.0");
@@ -122,7 +126,7 @@ fn an_edited_sidecar_travels_and_the_previous_overlay_is_kept() {
     house.ovl(&["build", "foo/1.0"]).ok();
     let built = sum(&house.image("foo/1.0"));
     house.ovl(&["pull", &reference]).ok();
-    house.ovl(&["exec", "foo/1.0", "--", "sh", "-c", "echo $EDITED"]).ok().prints("yes");
+    house.ovl(&["exec", "-o", "foo/1.0", "--", "sh", "-c", "echo $EDITED"]).ok().prints("yes");
     house.ovl(&["rollback", "foo/1.0"]).ok();
     assert_eq!(sum(&house.image("foo/1.0")), built);
 }
@@ -203,8 +207,12 @@ fn platforms_lie_beside_each_other_under_one_tag() {
     house.ovl(&["push", "foo/1.0", &reference]).ok();
     house.ovl(&["push", "foo/1.0", &reference]).ok();
     let index = raw(&reference);
-    let platforms: Vec<&str> =
-        index["manifests"].as_array().unwrap().iter().map(|one| one["platform"]["architecture"].as_str().unwrap()).collect();
+    let platforms: Vec<&str> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["platform"]["architecture"].as_str().unwrap())
+        .collect();
     assert_eq!(platforms, ["amd64", "arm64"], "{index}");
     let own = sum(&house.image("foo/1.0"));
     wipe(&house, "foo/1.0");

@@ -14,6 +14,7 @@ mod one;
 mod origin;
 pub mod pack;
 pub mod plan;
+mod prebuilt;
 mod prepare;
 pub mod publish;
 mod request;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::BuildError;
 use super::job::{self, Job};
 use super::plan::{self, ReadyDep};
+use super::prebuilt;
 use super::request::{Done, Outcome};
 use super::stage;
 use super::step::{Stamp, Step};
@@ -61,6 +62,9 @@ pub fn build(step: &Step, config: &Config, listener: &dyn Listener) -> Result<Do
         (why, _) => why.clone(),
     };
     let job = make_job(step, spec, deps, config, listener)?;
+    if let Some(done) = prebuilt::take(&job, &why)? {
+        return Ok(done);
+    }
     let kept = work::kept(config, &job.token);
     let result = stage::stage(job, claim).and_then(|staged| staged.fill()?.pack()?.check()?.publish(&why));
     if step.options.keep_failed && result.is_err() && kept.is_dir() {

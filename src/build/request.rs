@@ -62,6 +62,9 @@ pub struct Options {
     pub when_free: bool,
     /// Do not wait for somebody else's build of the same overlay.
     pub no_wait: bool,
+    /// Do not look for the result in registries first (`--no-prebuilt`).
+    #[serde(default)]
+    pub no_prebuilt: bool,
 }
 
 /// How one overlay came out.

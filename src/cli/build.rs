@@ -291,6 +291,7 @@ fn request(
         keep_failed: args.keep_failed,
         when_free: args.when_free,
         no_wait: args.no_wait,
+        no_prebuilt: args.no_prebuilt,
     };
     let (given, out) = environment.map_or((None, None), |environment| (environment.recipe, environment.out));
     Ok(Request {

@@ -6,6 +6,7 @@ use super::{raw, run};
 use crate::support::house::House;
 use crate::support::registry::Registry;
 use crate::support::server::Web;
+use crate::support::sif;
 
 /// An image of two layers: the upper one changes, adds, hides a file and empties a directory.
 fn image(house: &House) -> String {
@@ -113,7 +114,8 @@ fn a_layer_that_was_tampered_with_makes_no_overlay() {
 fn a_sif_file_comes_by_its_system() {
     let house = House::new();
     let squashfs = house.foreign("system.sqf", &[("etc/name", "from a sif")]);
-    let sif = crate::support::sif::of_squashfs(&std::fs::read(squashfs).unwrap());
+    // Its primary partition, a SquashFS.
+    let sif = sif::bytes(&[sif::partition(&squashfs, 1, 2)]);
     let path = house.write("x.sif", &sif);
     let (digest, config) = (super::sum(&path), super::sum(&house.write("config", "{}")));
     let kind = "application/vnd.sylabs.sif.layer.v1.sif";

@@ -34,7 +34,11 @@ fn a_locked_registry_opens_after_login_and_closes_after_logout() {
     let dir = format!("dir:{}", copy.display());
     let authfile = file.to_string_lossy();
     // Podman's tools read it as well.
-    super::run("skopeo", &["copy", "--authfile", &authfile, "--src-tls-verify=false", &format!("docker://{reference}"), &dir]).ok();
+    super::run(
+        "skopeo",
+        &["copy", "--authfile", &authfile, "--src-tls-verify=false", &format!("docker://{reference}"), &dir],
+    )
+    .ok();
     super::wipe(&house, "foo/1.0");
     discreet(house.ovl(&["-vv", "pull", &reference]).ok());
     house.ovl(&["logout", &host]).ok().says("logged out");
@@ -45,7 +49,11 @@ fn a_locked_registry_opens_after_login_and_closes_after_logout() {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"))
     };
-    let text = format!(r#"{{"auths":{{"{host}":{{"auth":"{}"}},"{host}/foo":{{"auth":"{}"}}}}}}"#, auth("wrong"), auth(PASSWORD));
+    let text = format!(
+        r#"{{"auths":{{"{host}":{{"auth":"{}"}},"{host}/foo":{{"auth":"{}"}}}}}}"#,
+        auth("wrong"),
+        auth(PASSWORD)
+    );
     house.write("home/.docker/config.json", text);
     discreet(house.ovl(&["pull", &reference]).ok());
     house.ovl(&["push", "foo/1.0", &format!("{host}/bar:1")]).code(1).says("does not take the credentials");
@@ -152,8 +160,14 @@ fn tokens_are_fetched_with_the_credentials_and_used_without_them() {
     discreet(house.ovl(&["-vv", "pull", &reference]).code(1)).says("is not in the registry");
     let asked = tokens.asked();
     let last = asked.last().unwrap();
-    assert!(last.path.contains("scope=repository%3Agroup%2Ffoo%3Apull") && last.path.contains("service=here"), "{last:?}");
+    assert!(
+        last.path.contains("scope=repository%3Agroup%2Ffoo%3Apull") && last.path.contains("service=here"),
+        "{last:?}"
+    );
     // Who is spoken to in secret does not have us tell tokens' servers anything openly.
-    let basic = registry.asked().iter().any(|asked| asked.headers.get("authorization").is_some_and(|value| value.starts_with("Basic")));
+    let basic = registry
+        .asked()
+        .iter()
+        .any(|asked| asked.headers.get("authorization").is_some_and(|value| value.starts_with("Basic")));
     assert!(!basic, "the password went to the registry although it asked for a token");
 }

@@ -104,18 +104,20 @@ impl Drop for Registry {
 pub struct Cutter {
     pub port: u16,
     passed: Arc<AtomicU64>,
-    allowed: Arc<AtomicU64>,
+    allowed: u64,
+    cuts: Arc<AtomicU64>,
     drip: Arc<AtomicU64>,
 }
 
 impl Cutter {
-    /// One whose connections end after `allowed` bytes (both ways together).
-    pub fn start(to: u16, allowed: u64) -> Cutter {
+    /// One whose connections end after `allowed` bytes (both ways together), so many times.
+    pub fn start(to: u16, allowed: u64, cuts: u64) -> Cutter {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let cutter = Cutter {
             port: listener.local_addr().unwrap().port(),
             passed: Arc::default(),
-            allowed: Arc::new(AtomicU64::new(allowed)),
+            allowed,
+            cuts: Arc::new(AtomicU64::new(cuts)),
             drip: Arc::default(),
         };
         let own = cutter.clone();
@@ -123,9 +125,7 @@ impl Cutter {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
                 let here = Arc::new(AtomicU64::new(0));
-                for (from, into) in
-                    [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
-                {
+                for (from, into) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
                     let (own, here) = (own.clone(), here.clone());
                     std::thread::spawn(move || own.pass(from, into, &here));
                 }
@@ -139,11 +139,14 @@ impl Cutter {
         loop {
             let got = from.read(&mut buffer).unwrap_or(0);
             let before = here.fetch_add(got as u64, Ordering::SeqCst);
-            let left = self.allowed.load(Ordering::SeqCst).saturating_sub(before).min(got as u64) as usize;
+            let less = |cuts: u64| cuts.checked_sub(1);
+            let cut = before + got as u64 > self.allowed
+                && self.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+            let left = if cut { self.allowed.saturating_sub(before) as usize } else { got };
             self.passed.fetch_add(left as u64, Ordering::SeqCst);
             let written = into.write_all(&buffer[..left]).is_ok();
             std::thread::sleep(Duration::from_millis(self.drip.load(Ordering::SeqCst)));
-            if got == 0 || left < got || !written {
+            if got == 0 || cut || !written {
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = into.shutdown(Shutdown::Both);
                 return;
@@ -160,13 +163,13 @@ impl Cutter {
         self.passed.swap(0, Ordering::SeqCst)
     }
 
+    /// Cuts no more than so many connections from now on.
+    pub fn cut(&self, times: u64) {
+        self.cuts.store(times, Ordering::SeqCst);
+    }
+
     /// How long each 32 KiB take from now on, in milliseconds.
     pub fn drip(&self, milliseconds: u64) {
         self.drip.store(milliseconds, Ordering::SeqCst);
-    }
-
-    /// How many bytes connections carry from now on.
-    pub fn allow(&self, bytes: u64) {
-        self.allowed.store(bytes, Ordering::SeqCst);
     }
 }

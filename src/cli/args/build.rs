@@ -37,6 +37,9 @@ pub struct Build {
     /// Do not wait for somebody else who builds the same overlay
     #[arg(long)]
     pub no_wait: bool,
+    /// Do not look in registries (build.prebuilt) whether somebody has built it already
+    #[arg(long)]
+    pub no_prebuilt: bool,
     /// Do not build missing dependencies
     #[arg(long)]
     pub no_deps: bool,

@@ -21,8 +21,6 @@ pub use uploads::{Content, Put};
 use super::{Options, RegistryError, Result};
 use crate::net::{self, NetError, Trouble, Watch, redacted};
 
-
-
 /// The first pause after one; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(400);
 /// Longest pause, also when the registry asks for more.

@@ -1,5 +1,5 @@
 //! Putting blobs into a registry: not when they are there, mounted from another repository when they are in one, else sent
-//! as a stream from disk. An interrupted upload goes on where the registry says it stopped.
+//! as a stream from disk. An interrupted upload goes on where the registry says it stopped, or from the beginning where it has given it up.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -178,6 +178,13 @@ impl Client {
                 Ok(()) if tries < tries_allowed() && may_go_on(&error) => pause = (pause * 2).min(LONGEST_PAUSE),
                 Err(error @ RegistryError::Interrupted) => return Err(error),
                 Err(again) if tries < tries_allowed() && again.is_passing() => pause = (pause * 2).min(LONGEST_PAUSE),
+                // Some registries give an upload up that broke off in the middle of a part (distribution 2.8 does): then it is
+                // begun anew.
+                Err(_) if tries < tries_allowed() && may_go_on(&error) => {
+                    let begun = self.begin(scope.repository(), None, scope, watch)?;
+                    upload = begun.ok_or_else(|| RegistryError::odd(&self.registry, "it has what it was not given"))?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
                 _ => return Err(error),
             }
         }
