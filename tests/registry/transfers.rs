@@ -32,12 +32,15 @@ fn what_breaks_off_goes_on_and_nothing_is_sent_twice() {
     assert!(cutter.passed() < 20_000);
 }
 
+/// What came, and where each part of it began.
+type Came = (Vec<u8>, Vec<usize>);
+
 /// A registry that only takes uploads, and drops the line after so many bytes of each part; what it took, and where each part
 /// that came began.
-fn taking(most: usize) -> (u16, Arc<Mutex<(Vec<u8>, Vec<usize>)>>) {
+fn taking(most: usize) -> (u16, Arc<Mutex<Came>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let taken: Arc<Mutex<(Vec<u8>, Vec<usize>)>> = Arc::default();
+    let taken: Arc<Mutex<Came>> = Arc::default();
     let kept = taken.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -47,7 +50,7 @@ fn taking(most: usize) -> (u16, Arc<Mutex<(Vec<u8>, Vec<usize>)>>) {
     (port, taken)
 }
 
-fn serve(mut stream: TcpStream, most: usize, kept: &Mutex<(Vec<u8>, Vec<usize>)>) {
+fn serve(mut stream: TcpStream, most: usize, kept: &Mutex<Came>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = String::new();
     while reader.read_line(&mut head).is_ok_and(|got| got > 2) {}

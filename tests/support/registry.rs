@@ -46,16 +46,16 @@ impl Registry {
         }
         let file = dir.join("registry.yml");
         std::fs::write(&file, config).unwrap();
-        let child = Command::new("docker-registry")
+        let mut command = Command::new("docker-registry");
+        command
             .arg("serve")
             .arg(&file)
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(dir.join("registry.log")).unwrap())
-            .spawn()
-            .unwrap();
+            .stderr(std::fs::File::create(dir.join("registry.log")).unwrap());
+        let registry = Registry { child: command.spawn().unwrap(), port, store };
         for _ in 0..400 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(Registry { child, port, store });
+                return Some(registry);
             }
             std::thread::sleep(Duration::from_millis(25));
         }
