@@ -4,6 +4,7 @@
 
 mod apptainer;
 mod bad_input;
+mod base;
 mod build;
 mod bytes;
 mod chains;
@@ -32,6 +33,7 @@ mod progress;
 mod reading;
 mod recipes;
 mod registry;
+mod remotes;
 mod running;
 mod runtime;
 mod scripts;
@@ -39,6 +41,7 @@ mod sessions;
 mod shipped;
 mod sif;
 mod slurm;
+mod sources;
 mod support;
 mod templates;
 mod unpacked;

@@ -60,6 +60,20 @@ pub enum BuildError {
         /// What is missing, with the place in the recipe.
         what: String,
     },
+    /// Sources (`#SRC`) that could not be had.
+    #[error("{}", failed.iter().map(|(loc, error)| format!("{name}: {loc}: {error}")).collect::<Vec<_>>().join("\n"))]
+    Sources {
+        /// Which overlay.
+        name: Name,
+        /// Where each is asked for, and what went wrong.
+        failed: Vec<(crate::model::loc::Loc, crate::net::NetError)>,
+    },
+    /// The network may not be used, and things are missing.
+    #[error("the network is not to be used, and these are not here:\n  {}", missing.join("\n  "))]
+    Offline {
+        /// What, each with its place.
+        missing: Vec<String>,
+    },
     /// The recipe has errors.
     #[error("{label}: the recipe cannot be built")]
     Recipe {

@@ -49,6 +49,8 @@ pub struct Job<'a> {
     pub limit: Option<Duration>,
     /// Names its working directory.
     pub token: String,
+    /// Where that is made.
+    pub scratch: PathBuf,
 }
 
 impl Job<'_> {
@@ -60,6 +62,7 @@ impl Job<'_> {
     /// The phases a recipe has.
     pub fn phases_of(spec: &Spec) -> Vec<Phase> {
         let wanted = |phase: &Phase| match phase {
+            Phase::Fetch if !spec.sources.is_empty() => true,
             Phase::Fetch => match &spec.content {
                 Content::Shell => spec.functions.fetch,
                 Content::Conda(_) => true,
@@ -143,6 +146,7 @@ impl Job<'_> {
             control,
             tmp,
             sources: None,
+            inputs: Vec::new(),
             target: None,
             scratch: super::work::scratch(self.config),
             cpus: self.step.cpus(self.config),

@@ -2,6 +2,7 @@
 //! publish (`one`). Each phase consumes the one before, so "publish before check" does not compile, and dropping any of
 //! them removes what it made.
 
+pub mod base;
 pub mod check;
 pub mod error;
 mod ext3;
@@ -19,6 +20,7 @@ mod prepare;
 pub mod publish;
 mod request;
 mod sandbox;
+pub mod sources;
 mod stage;
 mod step;
 mod tree;

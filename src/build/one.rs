@@ -65,7 +65,7 @@ pub fn build(step: &Step, config: &Config, listener: &dyn Listener) -> Result<Do
     if let Some(done) = prebuilt::take(&job, &why)? {
         return Ok(done);
     }
-    let kept = work::kept(config, &job.token);
+    let kept = work::kept(&job.scratch, &job.token);
     let result = stage::stage(job, claim).and_then(|staged| staged.fill()?.pack()?.check()?.publish(&why));
     if step.options.keep_failed && result.is_err() && kept.is_dir() {
         let text = format!("the working directory is kept: {}", kept.display());
@@ -94,6 +94,7 @@ fn make_job<'a>(
 ) -> Result<Job<'a>, BuildError> {
     let inputs = plan::inputs(&step.recipe.digest, &deps);
     let limit = step.options.timeout.or(spec.timeout.as_ref().map(|at| at.value)).or(config.timeout());
+    let kind = spec.kind(step.name());
     Ok(Job {
         key: plan::key(step.name(), &inputs),
         inputs,
@@ -110,6 +111,7 @@ fn make_job<'a>(
         began: Instant::now(),
         limit,
         token: host::token(),
+        scratch: work::place(config, kind, &step.plan.target)?,
     })
 }
 

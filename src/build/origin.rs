@@ -29,6 +29,9 @@ pub fn of(place: &Place) -> Origin {
     let mut origin = match place {
         Place::BuiltIn(_) | Place::Made(..) => Origin { epoch: BUILT_IN_EPOCH, ..Origin::default() },
         Place::File(path, _) => of_file(path),
+        Place::Remote(pinned) => {
+            Origin { commit: pinned.git.then(|| pinned.revision.clone()), epoch: pinned.since, ..Origin::default() }
+        }
     };
     if let Some(epoch) = env::var("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()) {
         origin.epoch = epoch;

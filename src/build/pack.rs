@@ -35,7 +35,8 @@ impl<'a> Filled<'a> {
         let Filled { staged, material } = self;
         let options = options(&staged.job);
         staged.job.enter(Phase::Pack, &options.compression.to_string())?;
-        let meta = metadata(&staged.job, &options, &material);
+        let mut meta = metadata(&staged.job, &options, &material);
+        meta.sources = staged.inputs.iter().map(|(_, pin)| pin.clone()).collect();
         let image = NewImage::create(&staged.job.target)?;
         let Material { files, extras, .. } = material;
         let packing = Packing { job: &staged.job, meta: &meta, image: &image, options: &options, extras };
@@ -201,6 +202,7 @@ fn metadata(job: &Job, options: &PackOptions, material: &Material) -> Meta {
         url: spec.url.as_ref().map(|at| at.value.clone()),
         inputs: job.inputs.clone(),
         key: job.key.clone(),
+        sources: Vec::new(),
         env: material.env.iter().cloned().chain(env).collect(),
         labels: spec.labels.iter().map(|at| at.value.clone()).collect(),
         recipe_source: job.step.recipe.label.clone(),

@@ -32,6 +32,8 @@ pub struct Sandbox {
     pub tmp: PathBuf,
     /// The directory behind `$src_dir`, and whether this phase may write to it.
     pub sources: Option<(PathBuf, bool)>,
+    /// Files to show in it, read-only: the host's path, and the place inside.
+    pub inputs: Vec<(PathBuf, String)>,
     /// The directory to show at a place inside, writable: the target or its parent.
     pub target: Option<(PathBuf, String)>,
     /// Where images are unpacked when they cannot be mounted.
@@ -96,6 +98,7 @@ impl Sandbox {
         mounts.push(bind(&self.control, CONTROL, false));
         if let Some((path, writable)) = &self.sources {
             mounts.push(bind(path, SOURCES, *writable));
+            mounts.extend(self.inputs.iter().map(|(path, inside)| bind(path, inside, false)));
         }
         if let Some((path, inside)) = &self.target {
             mounts.push(bind(path, inside, true));
@@ -158,6 +161,7 @@ mod tests {
             control: "/w/ctl".into(),
             tmp: "/w/tmp".into(),
             sources: None,
+            inputs: vec![],
             target: None,
             scratch: "/tmp".into(),
             cpus: 8,

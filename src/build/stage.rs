@@ -10,6 +10,7 @@ use super::sandbox::{CONTROL, Sandbox};
 use super::tree::Tree;
 use super::work::{self, Work};
 use crate::model::event::{Event, Phase};
+use crate::model::meta::SourcePin;
 use crate::recipe;
 use crate::store::claim::Claim;
 use crate::sys::fs;
@@ -29,6 +30,8 @@ pub struct Staged<'a> {
     pub tmp: PathBuf,
     /// Behind `$src_dir`.
     pub sources: PathBuf,
+    /// What was fetched for it: the file, and what it is.
+    pub inputs: Vec<(PathBuf, SourcePin)>,
     // Dropped in this order: the directory goes before the claim, so that nobody begins while it is being removed.
     pub(super) work: Work,
     _claim: Claim,
@@ -36,7 +39,7 @@ pub struct Staged<'a> {
 
 /// Makes the place for a build whose target is claimed.
 pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
-    let scratch = work::scratch(job.config);
+    let scratch = job.scratch.clone();
     job.enter(Phase::Stage, &scratch.display().to_string())?;
     let logs = job.config.logs_dir();
     let job_id = job.step.ticket.as_ref().map(|ticket| ticket.job.0.as_str()).filter(|job| !job.is_empty());
@@ -56,7 +59,7 @@ pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
             hint: "name another with --scratch DIR, OVL_DIRS_SCRATCH or dirs.scratch in config.yaml".into(),
         });
     }
-    let keep = job.step.options.keep_failed.then(|| work::kept(job.config, &job.token));
+    let keep = job.step.options.keep_failed.then(|| work::kept(&job.scratch, &job.token));
     let work = Work::create(&scratch, &job.token, job.config.lease(), keep)?;
     let control = work.make("control")?;
     for (file, bytes) in [
@@ -70,13 +73,14 @@ pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
     work.make("tmp/home")?;
     let sources = work.make("src")?;
     let tree = Tree::create(&job, &work, &scratch)?;
-    Ok(Staged { job, log, tree, control, tmp, sources, work, _claim: claim })
+    Ok(Staged { job, log, tree, control, tmp, sources, inputs: Vec::new(), work, _claim: claim })
 }
 
 impl Staged<'_> {
     /// A sandbox for a phase that fills the tree.
     pub fn sandbox(&self) -> Sandbox {
-        self.job.sandbox(self.control.clone(), self.tmp.clone(), true)
+        let sandbox = self.job.sandbox(self.control.clone(), self.tmp.clone(), true);
+        Sandbox { inputs: super::sources::shown(&self.inputs), ..sandbox }
     }
 
     /// The driver's argv for a phase.

@@ -6,6 +6,7 @@ use super::error::BuildError;
 use super::job::Job;
 use super::work::Work;
 use crate::model::event::Event;
+use crate::recipe::spec::Kind;
 use crate::sys::fs;
 
 /// The place behind `/cnt/<name>/<version>` while a recipe runs.
@@ -26,7 +27,8 @@ impl Tree {
         let wants_image = match asked.as_str() {
             "ext3" => true,
             "dir" => false,
-            _ => fs::network_fs(scratch).is_some(),
+            // A few large files cost a file server nothing that an image would spare it.
+            _ => job.kind() == Kind::App && fs::network_fs(scratch).is_some(),
         };
         if wants_image {
             match super::ext3::create(job, work) {

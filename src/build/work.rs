@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::recipe::spec::Kind;
+use crate::store::layers;
 use crate::sys::fs::{self, PathError};
 use crate::sys::workdir::WorkDir;
 use crate::sys::{env, host};
@@ -29,9 +31,25 @@ pub fn scratch(config: &Config) -> PathBuf {
     usable.find(|dir| fs::is_writable_dir(dir)).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
+/// Where a build's own files gather: for reference data on the file system that the overlay will be on, because it is
+/// large, and its few files lose little there (row C05); for others on scratch.
+pub fn place(config: &Config, kind: Kind, target: &Path) -> Result<PathBuf, PathError> {
+    if kind == Kind::App {
+        return Ok(scratch(config));
+    }
+    if let Some(named) = config.data_scratch() {
+        return Ok(named);
+    }
+    let dir = target.parent().unwrap_or(Path::new("/"));
+    let images = dir.file_name().is_some_and(|name| name == "images");
+    let work = dir.parent().filter(|_| images).unwrap_or(dir).join("work");
+    layers::make_shared(&work)?;
+    Ok(work)
+}
+
 /// Where the working directory of a failed build is kept.
-pub fn kept(config: &Config, token: &str) -> PathBuf {
-    scratch(config).join(format!("ovl-kept-{}-{token}", host::ids().0))
+pub fn kept(scratch: &Path, token: &str) -> PathBuf {
+    scratch.join(format!("ovl-kept-{}-{token}", host::ids().0))
 }
 
 impl Work {

@@ -10,6 +10,7 @@ use super::failure::Outcome;
 use super::{Context, pattern};
 use crate::model::name::Name;
 use crate::recipe;
+use crate::store::recipes::Place;
 use crate::store::templates::TemplateFile;
 use crate::store::{overlays, recipes, templates};
 use crate::ui::table;
@@ -36,6 +37,12 @@ pub fn run(args: &Avail, context: &Context) -> Outcome {
     let mut listing = Listing { args, context, pattern, installed, rows: Vec::new(), items: Vec::new() };
     let (all, odd) = recipes::all(&context.layers);
     odd.iter().for_each(|error| context.ui.warn(&error.to_string()));
+    context
+        .layers
+        .remotes()
+        .iter()
+        .filter_map(|remote| remote.complaint.as_ref())
+        .for_each(|text| context.ui.warn(text));
     let mut last = None;
     for found in all {
         if last.as_ref() != Some(&found.name) {
@@ -71,13 +78,17 @@ impl Listing<'_> {
         if !by_name && !self.args.whatis {
             return;
         }
-        let (what, error) = match found.read() {
-            Ok(bytes) if self.args.whatis || self.args.json => {
-                let spec = recipe::parse(&found.label(), &bytes).spec;
-                (spec.and_then(|spec| spec.whatis).map(|at| at.value).unwrap_or_default(), None)
-            }
-            Ok(_) => (String::new(), None),
-            Err(error) => (String::new(), Some(error.to_string())),
+        let (what, error) = match &found.place {
+            // What a remote says of a recipe is told without its bytes, which may not be here.
+            Place::Remote(pinned) => (pinned.whatis.clone().unwrap_or_default(), None),
+            _ => match found.read() {
+                Ok(bytes) if self.args.whatis || self.args.json => {
+                    let spec = recipe::parse(&found.label(), &bytes).spec;
+                    (spec.and_then(|spec| spec.whatis).map(|at| at.value).unwrap_or_default(), None)
+                }
+                Ok(_) => (String::new(), None),
+                Err(error) => (String::new(), Some(error.to_string())),
+            },
         };
         if !by_name && !self.pattern.is_match(&what) {
             return;
@@ -88,7 +99,12 @@ impl Listing<'_> {
             "name": found.name, "layer": found.layer(), "recipe": found.label(), "installed": installed, "whatis": what,
             "error": error, "template": null,
         }));
-        self.row(found.name.to_string(), if installed { "installed".into() } else { String::new() }, &what);
+        let note = match &found.place {
+            _ if installed => "installed".to_owned(),
+            Place::Remote(pinned) => format!("from {}", pinned.remote),
+            _ => String::new(),
+        };
+        self.row(found.name.to_string(), note, &what);
     }
 
     fn template(&mut self, file: &TemplateFile) {

@@ -32,7 +32,9 @@ pub fn flags(args: &Build) -> Vec<Flag> {
         ("build.comp", "--comp", args.comp.clone()),
         ("build.jobs", "--jobs", args.jobs.map(|jobs| jobs.to_string())),
         ("build.mem", "--mem-budget", args.mem_budget.clone()),
-        ("dirs.scratch", "--scratch", scratch),
+        ("dirs.scratch", "--scratch", scratch.clone()),
+        ("dirs.data_scratch", "--scratch", scratch),
+        ("net.offline", "--offline", args.conda.offline.then(|| "true".to_owned())),
         ("ui.progress", "--progress", args.progress.clone()),
     ]
     .into_iter()
@@ -104,6 +106,12 @@ fn attempt(args: &Build, request: &Request, answers: &mut Answers, context: &Con
     settle_early(&prepared, &*listener)?;
     let steps = prepared.freeze(request, given);
     join::differing(&steps).iter().for_each(|text| context.ui.warn(text));
+    build::sources::demand(&steps, config)?;
+    if config.prefetch() {
+        let queued: Vec<&build::Step> =
+            steps.iter().filter(|step| matches!(step.plan.place, Place::Queue(_))).collect();
+        build::sources::prefetch(&queued, config, &*listener)?;
+    }
     let mut told = Told::new(prepared.targets.clone());
     if !steps.is_empty() {
         let local = Local::of(config);

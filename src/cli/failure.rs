@@ -1,10 +1,12 @@
 //! Every error of the program as a message, hints and an exit code, in one place.
 
 use crate::build::BuildError;
+use crate::build::base::PrebuiltError;
 use crate::conda::CondaError;
 use crate::conda::cache::FetchError;
 use crate::config::ConfigError;
 use crate::model::name::BadName;
+use crate::net::{NetError, Trouble};
 use crate::recipe::Finding;
 use crate::recipe::template::Mismatch;
 use crate::registry::RegistryError;
@@ -13,6 +15,7 @@ use crate::runtime::RuntimeError;
 use crate::store::layers::LayerError;
 use crate::store::overlays::OverlayError;
 use crate::store::recipes::RecipeError;
+use crate::store::remotes::RemoteError;
 use crate::sys::fs::PathError;
 
 /// Exit codes (docs/exit-codes in the README).
@@ -123,8 +126,63 @@ impl From<RecipeError> for Failure {
                     "only the recipe can tell its values apart: with another text between them in #TARGET:".to_owned()
                 }
             }),
+            RecipeError::Remote(error) => (*error).into(),
             RecipeError::TwoTemplates { .. } => failure.hint("narrow the #PL: of one of them"),
             RecipeError::Io(_) | RecipeError::NotAFile { .. } | RecipeError::TooLarge { .. } => failure,
+        }
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(error: NetError) -> Failure {
+        let code = match &error.trouble {
+            Trouble::Digest { .. } => code::GATE,
+            Trouble::Offline => code::UNFIT,
+            Trouble::Interrupted => code::INTERRUPTED,
+            _ => code::ERROR,
+        };
+        let failure = Failure::new(code, error.to_string());
+        match (error.is_full(), error.hint()) {
+            (true, _) => failure.hint(FULL),
+            (false, hint) if hint.is_empty() => failure,
+            (false, hint) => failure.hint(hint),
+        }
+    }
+}
+
+impl From<PrebuiltError> for Failure {
+    fn from(error: PrebuiltError) -> Failure {
+        let text = error.to_string();
+        match error {
+            PrebuiltError::List(_) => {
+                Failure::usage(text).hint("see every key and where it comes from with: ovl config show")
+            }
+            PrebuiltError::Odd { .. } => Failure::new(code::ERROR, text),
+            PrebuiltError::Net(error) => error.into(),
+            PrebuiltError::Registry(error) => error.into(),
+            PrebuiltError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Failure {
+        let text = error.to_string();
+        match error {
+            RemoteError::Name { .. } => Failure::usage(text),
+            RemoteError::Unknown { .. } => Failure::usage(text).hint("add it with: ovl recipes add NAME URL"),
+            RemoteError::Taken { name, .. } => {
+                Failure::usage(text).hint(format!("bring it up to date with: ovl recipes update {name}"))
+            }
+            RemoteError::Tampered { .. } => Failure::new(code::GATE, text)
+                .hint("look at what has changed before you take it over with: ovl recipes update"),
+            RemoteError::Offline(_) => {
+                Failure::new(code::UNFIT, text).hint("leave --offline out, or run it once where there is a network")
+            }
+            RemoteError::Odd { .. } | RemoteError::Git(_) => Failure::new(code::ERROR, text)
+                .hint("a remote is a directory with metadata/build-scripts.json.gz, or git+URL; see docs/remotes.md"),
+            RemoteError::Net(error) => error.into(),
+            RemoteError::Io(error) => error.into(),
         }
     }
 }
@@ -208,6 +266,20 @@ impl From<BuildError> for Failure {
                 Failure::new(code::BUILD, text).hint("install() has to put its files into $target_dir")
             }
             BuildError::Unfulfilled { .. } => Failure::new(code::GATE, text),
+            BuildError::Sources { failed, .. } => {
+                let wrong = failed.iter().any(|(_, error)| matches!(error.trouble, Trouble::Digest { .. }));
+                let full = failed.iter().any(|(_, error)| error.is_full());
+                let mut failure = Failure::new(if wrong { code::GATE } else { code::BUILD }, text);
+                for hint in failed.iter().map(|(_, error)| error.hint()).filter(|hint| !hint.is_empty()) {
+                    if !failure.hints.contains(&hint) {
+                        failure.hints.push(hint);
+                    }
+                }
+                if full { failure.hint(FULL) } else { failure }
+            }
+            BuildError::Offline { .. } => {
+                Failure::new(code::UNFIT, text).hint("run the same once without --offline where there is a network")
+            }
             BuildError::Recipe { label, findings } => of_findings(&label, &findings),
             BuildError::Directive(error) => {
                 let failure = Failure::usage(text);

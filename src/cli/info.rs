@@ -16,6 +16,7 @@ use crate::model::env::expand;
 use crate::model::name::{self, Name};
 use crate::model::units::show_size;
 use crate::model::version::Version;
+use crate::store::bases;
 use crate::store::overlays::{self, Facts, OverlayError};
 use crate::store::{claim, publish, system};
 use crate::sys::lock::{self, Use};
@@ -39,6 +40,11 @@ pub fn locate(text: &str, context: &Context) -> Result<PathBuf, Failure> {
         && let Some(found) = overlays::find(&context.layers, &name)?
     {
         return Ok(found.path);
+    }
+    if let Ok(name) = text.parse::<Name>()
+        && let Some(path) = bases::find_file(&context.layers, &name)?
+    {
+        return Ok(path);
     }
     let stem = name::split(text).join("/");
     let all = overlays::all(&context.layers)?;
@@ -170,6 +176,9 @@ fn provenance(facts: &Facts, context: &Context) {
     out("network", &meta.network);
     for dep in &meta.inputs.dependencies {
         out(if dep.build_only { "built with" } else { "needs" }, &format!("{} ({})", dep.name, dep.digest));
+    }
+    for source in &meta.sources {
+        out("fetched", &format!("{} {} ({})", source.url, source.digest, show_size(source.bytes)));
     }
     for (key, value) in &meta.labels {
         out("label", &format!("{key}={value}"));

@@ -4,6 +4,7 @@ mod answers;
 pub mod args;
 mod asked;
 mod avail;
+mod base;
 mod build;
 mod check;
 mod complete;
@@ -27,6 +28,7 @@ mod overlay;
 mod pack;
 mod packages;
 mod pattern;
+mod recipes;
 mod registry;
 mod rm;
 mod rollback;
@@ -110,7 +112,7 @@ fn run(cli: Cli) -> Outcome {
     // A reader that has seen enough (`ovl list | head`) ends the program quietly. Builds must not die of it: they
     // have things to clean up.
     let builds = match &cli.command {
-        Command::Build(_) | Command::Overlay(_) | Command::Pack(_) | Command::Unpack(_) => true,
+        Command::Base(_) | Command::Build(_) | Command::Overlay(_) | Command::Pack(_) | Command::Unpack(_) => true,
         Command::Push(_) | Command::Pull(_) | Command::Tag(_) | Command::Login(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
@@ -131,6 +133,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Info(args) => info::run(&args, &context(Vec::new())?),
         Command::Avail(args) => avail::run(&args, &context(Vec::new())?),
         Command::Search(args) => search::run(&args, &context(search::flags(&args.conda))?),
+        Command::Base(args) => base::run(&args, &context(Vec::new())?),
+        Command::Recipes(args) => recipes::run(&args, &context(Vec::new())?),
         Command::Rm(args) => rm::run(&args, &context(Vec::new())?),
         Command::Rollback(args) => rollback::run(&args, &context(Vec::new())?),
         Command::Check(args) => check::run(&args, &context(Vec::new())?),

@@ -1,6 +1,7 @@
 //! Configuration: flag > OVL_* variable > user > group > site > /etc > default, each value with its origin.
 
 mod conda;
+pub mod edit;
 pub mod file;
 pub mod resolve;
 pub mod schema;
@@ -148,6 +149,16 @@ impl Config {
     /// Node-local scratch, when the configuration names one.
     pub fn scratch(&self) -> Option<PathBuf> {
         self.path("dirs.scratch")
+    }
+
+    /// Where reference data is built, when the configuration names a place.
+    pub fn data_scratch(&self) -> Option<PathBuf> {
+        self.path("dirs.data_scratch")
+    }
+
+    /// Whether sources of queued builds are fetched before they are submitted.
+    pub fn prefetch(&self) -> bool {
+        self.text("build.prefetch") == "true"
     }
 
     /// Nothing is to be fetched.
@@ -324,6 +335,11 @@ impl Config {
     /// What lies under the overlays of `exec`.
     pub fn base(&self) -> PathBuf {
         self.path("exec.base").unwrap_or_else(|| PathBuf::from("/"))
+    }
+
+    /// Where systems can be had that others have built, as written.
+    pub fn prebuilt_bases(&self) -> &[String] {
+        self.settings.all("base.prebuilt")
     }
 
     /// Binds for every exec, as written.

@@ -101,6 +101,13 @@ pub const KEYS: &[Key] = &[
         "Fast node-local disk for building; unset: the job's own directory, $TMPDIR or /tmp.",
     ),
     key(
+        "dirs.data_scratch",
+        Kind::Path,
+        "",
+        "",
+        "Where reference data is built; unset: work/ beside the images/ it goes to, because it is large.",
+    ),
+    key(
         "net.offline",
         Kind::Bool,
         "false",
@@ -153,6 +160,13 @@ pub const KEYS: &[Key] = &[
         "2m",
         "",
         "How long a claim outlives its last heartbeat before others may take over from another host.",
+    ),
+    key(
+        "build.prefetch",
+        Kind::Bool,
+        "true",
+        "",
+        "Fetch the #SRC of builds here before they are submitted: nodes often have no network.",
     ),
     key("build.jobs", Kind::Number, "4", "", "Builds that run here at once, if CPUs and memory allow."),
     key(
@@ -265,6 +279,13 @@ pub const KEYS: &[Key] = &[
         "/",
         "",
         "What lies under the overlays: / is the host itself, else a directory or a SquashFS image with a system in it.",
+    ),
+    key(
+        "base.prebuilt",
+        Kind::Texts,
+        "",
+        "",
+        "Where `ovl base ensure` gets systems: NAME URL [sha256=…] for each, with http, https, file or oras addresses.",
     ),
     key("exec.bind", Kind::Texts, "", "", "Binds for every `ovl exec`: SRC[:DEST[:ro]]."),
     key(

@@ -49,6 +49,9 @@ pub struct Meta {
     pub inputs: Inputs,
     /// `sha256:` over the inputs.
     pub key: String,
+    /// What was fetched for it (`#SRC`), with its digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourcePin>,
     /// Exported variables, symbolic.
     #[serde(default)]
     pub env: Vec<EnvVar>,
@@ -90,6 +93,19 @@ pub struct Dependency {
     /// Only while building (`#BUILDDEP`): not mounted when the overlay is used.
     #[serde(default)]
     pub build_only: bool,
+}
+
+/// A file as it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePin {
+    /// Its address, without anything secret.
+    pub url: String,
+    /// `sha256:` of it, or for a git checkout `commit:`.
+    pub digest: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// What it was called in `$src_dir`.
+    pub name: String,
 }
 
 /// Why something is to be built.

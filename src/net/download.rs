@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::{NetError, Trouble, redacted};
+use super::error::{NetError, Trouble};
 use super::part::Part;
 use super::transfer::{self, Stopped};
 use crate::sys::fs;
@@ -237,14 +237,4 @@ pub fn bytes(url: &str, most: u64) -> Result<Vec<u8>, NetError> {
             other => return other,
         }
     }
-}
-
-/// What a file is called that comes from this address: the last part of its path, with nothing in it that a file system
-/// or a shell would mind; None when there is none.
-pub fn file_name(url: &str) -> Option<String> {
-    let path = redacted(url);
-    let last = path.split("://").nth(1)?.split_once('/')?.1.rsplit('/').next()?.to_owned();
-    let clean: String =
-        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-=@".contains(c) { c } else { '_' }).collect();
-    (!clean.is_empty() && !clean.starts_with('.')).then_some(clean)
 }

@@ -211,6 +211,15 @@ pub fn redacted(url: &str) -> String {
     }
 }
 
+/// A line of another program without what is secret in the addresses in it.
+pub fn redacted_text(line: &str) -> String {
+    let word = |word: &str| {
+        let bare = word.trim_matches(['\'', '"', ':', ',']);
+        if bare.contains("://") { word.replace(bare, &redacted(bare)) } else { word.to_owned() }
+    };
+    line.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use download::{Download, Fetched, Keep, Sum, Unwatched, Watch, bytes, download, download_into, file_name};
-pub use error::{NetError, Trouble, redacted};
+pub use download::{Download, Fetched, Keep, Sum, Unwatched, Watch, bytes, download, download_into};
+pub use error::{NetError, Trouble, redacted, redacted_text};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(20);

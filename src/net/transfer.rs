@@ -284,14 +284,4 @@ mod tests {
             assert!(range_of(odd).is_none_or(|(from, _)| from.is_none()), "{odd}");
         }
     }
-
-    #[test]
-    fn names_of_files_are_harmless() {
-        let named = |url: &str| super::super::file_name(url);
-        assert_eq!(named("https://host/a/b.tar.gz?token=x").as_deref(), Some("b.tar.gz"));
-        assert_eq!(named("https://host/a%20b").as_deref(), Some("a_20b"));
-        assert_eq!(named("https://host/").as_deref(), None);
-        assert_eq!(named("https://host").as_deref(), None);
-        assert_eq!(named("https://host/.hidden").as_deref(), None);
-    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::finding::{Finding, Rule};
 use super::scan::{Header, Scan};
 use super::spec::{At, Choice, EnvVar, Kind, Net, Note, PlaceholderSpec, Prompt, Source, Spec, Tool, Verify};
-use super::values::{is_id, is_sha256, is_variable, list, sounds_secret, without_comment};
+use super::values::{file_name, is_id, is_sha256, is_variable, list, sounds_secret, without_comment};
 use crate::model::need::Need;
 use crate::model::units;
 use crate::model::version::Version;
@@ -49,7 +49,7 @@ pub const KNOWN: &[Known] = &[
     known("CNT", true, true, "options of ovl exec, in scripts"),
     known("PL", true, true, "name:values"),
     known("TARGET", false, true, "pattern"),
-    known("SRC", true, false, "url [sha256=…] [as=name]"),
+    known("SRC", true, true, "url [sha256=…] [as=name] [mirror=url]"),
     known("GIT", true, false, "url@revision"),
     known("SRCDIR", true, false, "name [required]"),
     known("SECRET", true, false, "id or id?"),
@@ -155,7 +155,13 @@ fn one(spec: &mut Spec, header: &Header, findings: &mut Vec<Finding>) -> Result<
         },
         "PL" => spec.placeholders.push(at(header, placeholder(bare)?)),
         "TARGET" => spec.target = Some(at(header, bare.to_owned())),
-        "SRC" => spec.sources.push(at(header, source(&words)?)),
+        "SRC" => {
+            let source = source(&words)?;
+            if let Some(first) = spec.sources.iter().find(|other| other.value.name == source.name) {
+                return Err(format!("line {} is called {} too: name one with as=", first.loc.line, source.name));
+            }
+            spec.sources.push(at(header, source));
+        }
         "GIT" => {
             let (url, rev) = bare.rsplit_once('@').ok_or("it has no @revision")?;
             if url.is_empty() || rev.is_empty() || rev.contains([':', '/', ' ']) {
@@ -261,16 +267,22 @@ fn verify(words: &[&str]) -> Result<Verify, String> {
 
 fn source(words: &[&str]) -> Result<Source, String> {
     let (url, rest) = words.split_first().ok_or("it has no value")?;
-    if !["http://", "https://", "ftp://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(format!("'{url}' is no http, https, ftp or file address"));
-    }
-    let mut source = Source { url: (*url).to_owned(), sha256: None, name: None };
+    let address = |url: &str| match ["http://", "https://", "file:///"].iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(url.to_owned()),
+        false if url.starts_with("ftp://") => Err(format!("'{url}': ftp has to be fetched with curl, in fetch()")),
+        false => Err(format!("'{url}' is no http, https or file address")),
+    };
+    let mut source = Source { url: address(url)?, mirrors: Vec::new(), sha256: None, name: String::new() };
     for word in rest {
         match word.split_once('=') {
             Some(("sha256", sum)) => source.sha256 = Some(digest(sum)?),
-            Some(("as", name)) if is_id(name) => source.name = Some(name.to_owned()),
+            Some(("as", name)) if is_id(name) => source.name = name.to_owned(),
+            Some(("mirror", url)) => source.mirrors.push(address(url)?),
             _ => return Err(format!("'{word}' is not understood")),
         }
+    }
+    if source.name.is_empty() {
+        source.name = file_name(url).ok_or_else(|| format!("'{url}' ends in no file name: give one with as="))?;
     }
     Ok(source)
 }

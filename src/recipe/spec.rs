@@ -73,15 +73,17 @@ pub struct Prompt {
     pub loc: Loc,
 }
 
-/// `#SRC:url [sha256=…] [as=name]`.
+/// `#SRC:url [sha256=…] [as=name] [mirror=url]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// What to download.
     pub url: String,
     /// Its digest, lower case hexadecimal.
     pub sha256: Option<String>,
-    /// The file name to give it.
-    pub name: Option<String>,
+    /// Other places that have the same file, in the order in which they are tried.
+    pub mirrors: Vec<String>,
+    /// What it is called in `$src_dir`: as it says, else the last part of the address.
+    pub name: String,
 }
 
 /// `#NEEDS:command>=version [provided-by=host|name/version]`.

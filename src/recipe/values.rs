@@ -55,6 +55,16 @@ pub fn without_comment(value: &str) -> &str {
     }
 }
 
+/// What a file is called that comes from this address: the last part of its path, with nothing in it that a file system
+/// or a shell would mind; None when there is none.
+pub fn file_name(url: &str) -> Option<String> {
+    let path = url.split(['?', '#']).next()?;
+    let last = path.split("://").nth(1)?.split_once('/')?.1.rsplit('/').next()?;
+    let clean: String =
+        last.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-=@".contains(c) { c } else { '_' }).collect();
+    (!clean.is_empty() && !clean.starts_with(['.', '-'])).then_some(clean)
+}
+
 /// Whether `text` can name an environment variable.
 pub fn is_variable(text: &str) -> bool {
     let mut chars = text.chars();

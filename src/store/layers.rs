@@ -1,7 +1,9 @@
 //! Layers: directories with `images/` and `build-scripts/`. Read from all, written to the first that can be written.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use super::remotes::{self, RemoteLayer};
 use super::templates::Memo;
 use crate::config::{Config, LayerDir};
 use crate::sys::fs::{self, PathError};
@@ -13,6 +15,12 @@ pub struct Layers {
     /// The templates of each.
     memos: Vec<Memo>,
     warnings: Vec<String>,
+    /// The remotes that the layers name, once they were looked for.
+    remotes: Arc<OnceLock<Vec<RemoteLayer>>>,
+    /// Where the bytes of their recipes are.
+    cache: PathBuf,
+    /// Nothing may be fetched.
+    offline: bool,
 }
 
 /// No layer can be written to, or not the one asked for.
@@ -46,7 +54,14 @@ impl Layers {
     /// From the configuration. Layers that this user may not look into are left out (membership of a group ends, its
     /// layer stays in the configuration); `warnings` says so.
     pub fn new(config: &Config) -> Layers {
-        let mut layers = Layers { dirs: config.layers(), memos: Vec::new(), warnings: Vec::new() };
+        let mut layers = Layers {
+            dirs: config.layers(),
+            memos: Vec::new(),
+            warnings: Vec::new(),
+            remotes: Arc::default(),
+            cache: config.cache_dir(),
+            offline: config.offline(),
+        };
         layers.dirs.retain(|dir| match fs::may_look_into(&images(dir)) {
             Ok(()) => true,
             Err(error) => {
@@ -73,6 +88,16 @@ impl Layers {
         self.dirs.iter().zip(&self.memos)
     }
 
+    /// The recipe remotes that the layers name, in the order of the layers and by name; of two of the same name the first.
+    pub fn remotes(&self) -> &[RemoteLayer] {
+        self.remotes.get_or_init(|| remotes::of_layers(&self.dirs, &self.cache, self.offline))
+    }
+
+    /// Where what can be fetched again is kept.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Fails for a file of a layer that is marked `:ro`.
     pub fn may_change(&self, file: &Path) -> Result<(), LayerError> {
         match self.dirs.iter().find(|dir| dir.read_only && file.starts_with(&dir.path)) {
@@ -90,7 +115,7 @@ impl Layers {
             let known = self.dirs.iter().map(|dir| format!("{} ({})", dir.kind, dir.path.display()));
             return Err(LayerError::Unknown { asked: asked.to_owned(), known: known.collect::<Vec<_>>().join(", ") });
         }
-        Ok(Layers { dirs, memos, warnings: Vec::new() })
+        Ok(Layers { dirs, memos, warnings: Vec::new(), ..self.clone() })
     }
 
     /// Where new overlays go: the layer asked for by kind or path, else the first that can be written to.

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, include_dir};
 
 use super::layers::{self, Layers};
+use super::remotes::{Pinned, RemoteError};
 use super::templates;
 use crate::model::name::{MOST_PARTS, Name};
 use crate::model::version::Version;
@@ -22,6 +24,8 @@ static DEFS: Dir = include_dir!("$CARGO_MANIFEST_DIR/defs");
 pub enum Place {
     /// In a file; with the kind of its layer, or "file" for one named directly.
     File(PathBuf, &'static str),
+    /// In a remote, as it was pinned.
+    Remote(Arc<Pinned>),
     /// Inside the binary, under this path.
     BuiltIn(String),
     /// Nowhere: made from what the user asked for. Its name in messages, whose ending tells its form, and its text.
@@ -75,6 +79,9 @@ pub enum RecipeError {
         /// The other.
         second: String,
     },
+    /// A recipe of a remote that cannot be had, or is not what it was.
+    #[error(transparent)]
+    Remote(Box<RemoteError>),
     /// A template is asked for as if it were a recipe.
     #[error("{label} is a template of {pattern}, which {name} does not fill in")]
     Unfilled {
@@ -94,15 +101,17 @@ impl Place {
     pub fn label(&self) -> String {
         match self {
             Place::File(path, _) => path.display().to_string(),
+            Place::Remote(pinned) => pinned.label(),
             Place::BuiltIn(id) => format!("built-in:{id}"),
             Place::Made(label, _) => label.clone(),
         }
     }
 
     /// The layer it is in.
-    pub fn layer(&self) -> &'static str {
+    pub fn layer(&self) -> &str {
         match self {
             Place::File(_, layer) => layer,
+            Place::Remote(pinned) => &pinned.remote,
             Place::BuiltIn(_) => "built-in",
             Place::Made(..) => "asked for",
         }
@@ -112,6 +121,7 @@ impl Place {
     pub(super) fn read(&self) -> Result<Vec<u8>, RecipeError> {
         match self {
             Place::File(path, _) => read_file(path),
+            Place::Remote(pinned) => pinned.read(),
             Place::BuiltIn(id) => Ok(built_in(id).unwrap_or_default().to_vec()),
             Place::Made(_, text) => Ok(text.clone().into_bytes()),
         }
@@ -125,7 +135,7 @@ impl Found {
     }
 
     /// The layer it comes from.
-    pub fn layer(&self) -> &'static str {
+    pub fn layer(&self) -> &str {
         self.place.layer()
     }
 
@@ -194,6 +204,15 @@ pub fn find(layers: &Layers, name: &Name) -> Result<Option<Found>, RecipeError> 
             return Ok(Some(found));
         }
     }
+    for remote in layers.remotes() {
+        let exact = remote.find(&name.to_string()).filter(|pinned| !pinned.template);
+        if let Some(pinned) = exact {
+            return Ok(Some(Found { name: name.clone(), place: Place::Remote(pinned.clone()) }));
+        }
+        if let Some(found) = templates::find_in(remote.templates(), name, &mut outside)? {
+            return Ok(Some(found));
+        }
+    }
     let mut ids = ENDINGS.iter().map(|(ending, _)| format!("{name}{ending}"));
     if let Some(id) = ids.find(|id| built_in(id).is_some()) {
         return Ok(Some(Found { name: name.clone(), place: Place::BuiltIn(id) }));
@@ -220,6 +239,9 @@ pub fn all(layers: &Layers) -> (Vec<Found>, Vec<PathError>) {
     for dir in layers.dirs() {
         let base = layers::build_scripts(dir);
         walk(&base, &mut Vec::new(), &mut odd, &mut |id, path| keep(id, Place::File(path, dir.kind)));
+    }
+    for remote in layers.remotes() {
+        remote.recipes().for_each(|(id, pinned)| keep(id, Place::Remote(pinned.clone())));
     }
     for (id, _) in built_in_files() {
         keep(form::without_ending(&id), Place::BuiltIn(id.clone()));

@@ -50,7 +50,7 @@ impl Memo {
     }
 }
 
-fn of(id: &str, bytes: &[u8], place: Place) -> Option<TemplateFile> {
+pub(super) fn of(id: &str, bytes: &[u8], place: Place) -> Option<TemplateFile> {
     is_meant(bytes).then(|| recipe::template_of(id, bytes)).flatten().map(|template| TemplateFile {
         id: form::without_ending(id).to_owned(),
         place,
@@ -73,7 +73,8 @@ fn of_file(id: &str, path: &Path, kind: &'static str) -> Result<Option<TemplateF
 
 /// The templates of each layer, those of the first layer first; hidden ones (the same path in an earlier layer) too.
 pub fn all(layers: &Layers) -> impl Iterator<Item = &TemplateFile> {
-    layers.with_memos().flat_map(|(dir, memo)| memo_of(dir, memo)).chain(BUILT_IN.iter())
+    let remote = layers.remotes().iter().flat_map(|remote| remote.templates());
+    layers.with_memos().flat_map(|(dir, memo)| memo_of(dir, memo)).chain(remote).chain(BUILT_IN.iter())
 }
 
 fn memo_of<'a>(dir: &crate::config::LayerDir, memo: &'a Memo) -> &'a [TemplateFile] {
@@ -134,6 +135,11 @@ pub fn named(layers: &Layers, text: &str) -> Result<Option<TemplateFile>, PathEr
                 // What cannot be read fails as the recipe it is then taken for.
                 return Ok(of_file(&id, &path, dir.kind).ok().flatten());
             }
+        }
+    }
+    for remote in layers.remotes() {
+        if remote.find(&id).is_some() {
+            return Ok(remote.templates().iter().find(|file| file.id == id).cloned());
         }
     }
     Ok(BUILT_IN.iter().find(|file| file.id == id).cloned())

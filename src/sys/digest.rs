@@ -27,6 +27,11 @@ impl Running {
     }
 }
 
+/// Whether a text is a SHA-256 in lower case hexadecimal.
+pub fn is_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Digest of bytes.
 pub fn of(bytes: &[u8]) -> String {
     let mut hash = Running::new();

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod copy;
 pub mod cpus;
 pub mod digest;
 pub mod dirfd;

@@ -18,7 +18,7 @@ use crate::exec::Invocation;
 use crate::image::source::AnySource;
 use crate::image::source::graft::Extra;
 use crate::model::env::EnvVar;
-use crate::model::event::Event;
+use crate::model::event::{Event, Phase};
 use crate::recipe::Content;
 use crate::runtime;
 use crate::sys::fs::PathError;
@@ -71,6 +71,10 @@ impl<'a> Staged<'a> {
 
     fn material(&mut self) -> Result<Material, BuildError> {
         needs::check(self)?;
+        if !self.job.spec.sources.is_empty() {
+            self.job.enter(Phase::Fetch, &format!("{} sources", self.job.spec.sources.len()))?;
+            self.fetch_sources()?;
+        }
         match self.job.spec.content.clone() {
             Content::Shell => shell::fill(self),
             Content::Conda(environment) => conda::fill(self, &environment),

@@ -1,10 +1,12 @@
 //! The command line as clap sees it. What was typed only; what it means is decided in the commands.
 
+mod base;
 mod build;
 mod conda;
 mod exec;
 mod overlay;
 mod pack;
+mod recipes;
 mod registry;
 mod run;
 mod runs;
@@ -67,6 +69,10 @@ pub enum Command {
     Avail(Avail),
     /// Search the conda channels for packages
     Search(Search),
+    /// Systems to run overlays on
+    Base(Base),
+    /// Take over recipes from elsewhere, pinned
+    Recipes(Recipes),
     /// Remove overlays
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -124,11 +130,13 @@ pub enum Command {
     Internal(Internal),
 }
 
+pub use base::{Base, BaseAction};
 pub use build::{Asked, Build};
 pub use conda::{CondaFlags, Search};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use overlay::{Create, Overlay, OverlayAction, ProfileArg};
 pub use pack::{Pack, Unpack};
+pub use recipes::{Recipes, RecipesAction};
 pub use registry::{Login, Logout, Pull, Push, Speaking, Tag};
 pub use run::{OptionWords, Options, Run};
 pub use runs::{Cancel, Explain, History, Logs, Retry, Status, Wait};
