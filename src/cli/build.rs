@@ -34,7 +34,6 @@ pub fn flags(args: &Build) -> Vec<Flag> {
         ("build.mem", "--mem-budget", args.mem_budget.clone()),
         ("dirs.scratch", "--scratch", scratch.clone()),
         ("dirs.data_scratch", "--scratch", scratch),
-        ("net.offline", "--offline", args.conda.offline.then(|| "true".to_owned())),
         ("ui.progress", "--progress", args.progress.clone()),
     ]
     .into_iter()

@@ -15,7 +15,7 @@ pub struct Create<'a> {
     pub program: &'a Path,
     /// Where the environment goes, as it will be called in the end: `/cnt/NAME/VERSION`.
     pub prefix: &'a Path,
-    /// The file that says what belongs into it; see [`file`].
+    /// The file that says what belongs into it; see [`file()`].
     pub file: &'a Path,
     /// A directory of micromamba's own, for its packages and lists.
     pub cache: &'a Path,
