@@ -55,7 +55,7 @@ fn json_of_every_command_that_has_it() {
     let built = house.ovl(&["build", "--json", "hello/1.0"]).ok().json();
     assert_eq!(column(&built, "outcome"), ["built"]);
     assert_eq!(column(&house.ovl(&["build", "--json", "hello/1.0"]).ok().json(), "outcome"), ["up_to_date"]);
-    let dry = house.ovl(&["build", "--json", "-n", "toy/genome/1"]).ok().json();
+    let dry = house.ovl(&["build", "--json", "--dry-run", "toy/genome/1"]).ok().json();
     assert_eq!(column(&dry["steps"], "name"), ["samtools/1.22", "toy/genome/1"]);
     let list = house.ovl(&["list", "--json"]).ok().json();
     assert_eq!((column(&list, "name"), column(&list, "layer")), (vec!["hello/1.0"], vec!["user"]));

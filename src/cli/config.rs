@@ -5,13 +5,13 @@ use serde_json::json;
 use super::Context;
 use super::args::{Common, Config as Args, ConfigAction};
 use super::failure::{Failure, Outcome};
-use crate::config::schema;
+use crate::config::{example, schema};
 use crate::ui::table;
 
 /// Runs the command.
 pub fn run(args: &Args, common: &Common) -> Outcome {
     if let ConfigAction::Example = args.action {
-        crate::ui::Ui::new("never", 0).out_bytes(schema::example().as_bytes());
+        crate::ui::Ui::new("never", 0).out_bytes(example::example().as_bytes());
         return Ok(0);
     }
     let context = Context::new(common, Vec::new())?;

@@ -45,7 +45,7 @@ fn says_something(line: &str) -> bool {
 /// What a line sets: the word before its colon.
 fn word(line: &str) -> Option<&str> {
     let (word, rest) = line.trim_start().split_once(':')?;
-    (rest.is_empty() || rest.starts_with([' ', '\t', '\r'])).then_some(word.trim_end())
+    (rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])).then_some(word.trim_end())
 }
 
 fn changed(text: &str, key: &str, value: &str) -> String {
@@ -95,7 +95,9 @@ fn replaced(line: &str, value: &str) -> String {
     let rest = line.get(colon + 1..).unwrap_or_default().trim_end_matches(['\n', '\r']);
     let quoted = rest.trim_start().starts_with(['"', '\'']);
     let comment = if quoted { rest.rfind(" #") } else { rest.find(" #") };
-    let comment = comment.and_then(|at| rest.get(at..)).unwrap_or_default();
+    // With all the blanks before it.
+    let start = comment.map(|at| rest.get(..at).unwrap_or_default().trim_end().len());
+    let comment = start.and_then(|at| rest.get(at..)).unwrap_or_default();
     format!("{}: {value}{comment}\n", line.get(..colon).unwrap_or_default())
 }
 

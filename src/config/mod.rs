@@ -2,6 +2,7 @@
 
 mod conda;
 pub mod edit;
+pub mod example;
 pub mod file;
 pub mod resolve;
 pub mod schema;

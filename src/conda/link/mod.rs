@@ -223,8 +223,8 @@ impl Environment {
     }
 }
 
-/// Works on things by several threads, each with something of its own; the first error ends it. The results are in no
-/// particular order.
+/// Works on things by several threads, each with something of its own; the first error ends it. The results are in the
+/// order of the things: that of packages decides who wins over whom, and whose script runs first.
 fn each<T: Send, S, R: Send>(
     threads: usize,
     things: Vec<T>,
@@ -236,10 +236,11 @@ fn each<T: Send, S, R: Send>(
     let one = || -> Result<(), LinkError> {
         let mut state = own()?;
         while failed.lock().is_ok_and(|failed| failed.is_none()) {
-            let Some(cell) = things.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(cell) = things.get(number) else { break };
             let Some(thing) = cell.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
             let result = work(&mut state, thing)?;
-            results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
         }
         Ok(())
     };
@@ -255,6 +256,24 @@ fn each<T: Send, S, R: Send>(
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if results.len() == things.len() { Ok(results) } else { Err(ImageError::Interrupted.into()) }
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if results.len() != things.len() {
+        return Err(ImageError::Interrupted.into());
+    }
+    results.sort_unstable_by_key(|(number, _)| *number);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_by_many_keeps_its_order() {
+        let slow = |(): &mut (), number: u64| {
+            std::thread::sleep(std::time::Duration::from_millis((number * 7) % 5));
+            Ok(number)
+        };
+        assert_eq!(each(8, (0..64).collect(), || Ok(()), slow).unwrap(), (0..64).collect::<Vec<u64>>());
+    }
 }
