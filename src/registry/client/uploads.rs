@@ -164,7 +164,13 @@ impl Client {
             tries += 1;
             let sent = self.patch(&mut upload, size, content, scope, watch);
             let error = match sent {
-                Ok(()) => continue,
+                Ok(()) if upload.at > furthest => {
+                    (furthest, pause, tries) = (upload.at, PAUSE, 0);
+                    continue;
+                }
+                Ok(()) => {
+                    RegistryError::odd(&self.registry, "it takes parts of a blob, and has no more of it than before")
+                }
                 Err(error @ (RegistryError::Interrupted | RegistryError::Downgrade { .. })) => return Err(error),
                 Err(error) => error,
             };
@@ -241,6 +247,8 @@ impl Client {
             };
             match response.status().as_u16() {
                 201 | 202 | 204 => Ok(response),
+                // Who else takes parts for the registry is not told who asks.
+                401 if !self.is_own(&url) => Err(self.unauthorized(scope)),
                 401 => {
                     // A token does not live as long as a long upload may take.
                     self.authenticate(&response, scope).await?;
@@ -250,7 +258,8 @@ impl Client {
             }
         })?;
         upload.url = self.location(&url, &response).unwrap_or(url);
-        upload.at = reached(&response).filter(|at| *at <= size).unwrap_or(size);
+        // Of a part that it took it has a byte at least, so that `0-0` is one byte here.
+        upload.at = reached(&response).map(|at| at.max(1)).filter(|at| *at <= size).unwrap_or(size);
         watch.progress(upload.at, Some(size));
         Ok(())
     }
@@ -284,8 +293,8 @@ impl Client {
     }
 }
 
-/// Bytes that a registry says it has: `Range: 0-N`, both ends counted; nothing at all is `0-0` with some, so the first
-/// byte alone is sent again.
+/// Bytes that a registry says it has: `Range: 0-N`, both ends counted; `0-0` is nothing at all with some, and taken for
+/// that.
 fn reached(response: &Response) -> Option<u64> {
     let text = response.headers().get(RANGE)?.to_str().ok()?;
     let end: u64 = text.trim_start_matches("bytes=").split_once('-')?.1.trim().parse().ok()?;
@@ -296,7 +305,7 @@ fn reached(response: &Response) -> Option<u64> {
 fn may_go_on(error: &RegistryError) -> bool {
     match error {
         RegistryError::Answer { status, .. } => is_passing(*status) || *status == 416,
-        RegistryError::Unauthorized { .. } => true,
+        RegistryError::Unauthorized { .. } | RegistryError::Odd { .. } => true,
         other => other.is_passing(),
     }
 }
