@@ -145,16 +145,16 @@ impl Client {
     }
 
     fn fill(&self, repository: &str, blob: &Descriptor, partial: &mut Partial, watch: &dyn Watch) -> Result<()> {
-        let (mut pause, mut tries) = (PAUSE, 0);
+        // Who begins anew each time has come nowhere, however much of it is always the same.
+        let (mut pause, mut tries, mut furthest) = (PAUSE, 0, partial.at);
         while partial.at < blob.size || tries == 0 && blob.size == 0 {
-            let before = partial.at;
             tries += 1;
             let error = match waited(watch, self.some(repository, blob, partial, watch))? {
                 Came::All => return Ok(()),
                 Came::Cut(error) => error,
             };
-            if partial.at > before {
-                (pause, tries) = (PAUSE, 0);
+            if partial.at > furthest {
+                (furthest, pause, tries) = (partial.at, PAUSE, 0);
             } else if tries >= tries_allowed() {
                 return Err(error);
             }
