@@ -45,7 +45,7 @@ impl Options {
 }
 
 /// A host without its port.
-fn bare(registry: &str) -> &str {
+pub fn bare(registry: &str) -> &str {
     match registry.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => registry,

@@ -8,7 +8,7 @@ use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::super::auth::Credentials;
-use super::super::options::is_loopback;
+use super::super::options::{bare, is_loopback};
 use super::super::{RegistryError, Result};
 use super::{Client, Scope, answer, net};
 
@@ -144,9 +144,14 @@ impl Client {
         let odd = |why: &str| RegistryError::odd(&self.registry, why);
         let mut url = Url::parse(realm).map_err(|_| odd("its challenge names no address for tokens"))?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        let open = url.scheme() != "https";
-        if open && !(url.scheme() == "http" && (self.options.is_plain(&self.registry) || is_loopback(&host))) {
-            let to = format!("{}://{host}", url.scheme());
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        // Openly only to whom the user speaks so; another's loopback is not meant when it is named from afar.
+        let may_be_open = match is_loopback(&host) {
+            true => is_loopback(bare(&self.registry)),
+            false => self.options.is_plain(&format!("{host}{port}")),
+        };
+        if url.scheme() != "https" && !(url.scheme() == "http" && may_be_open) {
+            let to = format!("{}://{host}{port}", url.scheme());
             return Err(RegistryError::Downgrade { registry: self.registry.clone(), to });
         }
         let mut scopes = scope.words();
