@@ -243,16 +243,30 @@ fn put_tagged(
             Err(RegistryError::Odd { .. } | RegistryError::Unfit { .. }) => None,
             Err(error) => return Err(error),
         };
-        let others = match there {
+        let beside = match there {
             Some(there) => others(client, reference, there, platform, watch)?,
             None => Vec::new(),
         };
-        if others.is_empty() {
+        if beside.is_empty() {
             client.put_manifest(repository, Some(reference.tag()), kind::MANIFEST, bytes, watch)?;
-            return Ok(None);
+            let now = match client.manifest(reference, watch) {
+                Err(RegistryError::Missing { .. }) => return Ok(None),
+                now => now?,
+            };
+            if now.digest == digest {
+                return Ok(None);
+            }
+            if holds(&now, &digest) {
+                return Ok(Some(now.digest));
+            }
+            // Somebody has pushed at the same time: for this platform he is the later one, with another both are wanted.
+            if others(client, reference, now, platform, watch)?.is_empty() {
+                return Ok(None);
+            }
+            continue;
         }
         client.put_manifest(repository, None, kind::MANIFEST, bytes, watch)?;
-        let mut manifests = others;
+        let mut manifests = beside;
         manifests.push(own.clone());
         manifests.sort_by_key(|entry| entry.platform.as_ref().map(ToString::to_string));
         let index = Index {
@@ -266,8 +280,7 @@ fn put_tagged(
         let put = client.put_manifest(repository, Some(reference.tag()), kind::INDEX, &index, watch)?;
         // There is no way to say "only if nobody else has": so look, and merge again where somebody has.
         let now = client.manifest(reference, watch)?;
-        let has_own = matches!(&now.document, Document::Index(index) if index.manifests.iter().any(|entry| entry.digest == digest));
-        if now.digest == put || has_own {
+        if now.digest == put || holds(&now, &digest) {
             return Ok(Some(now.digest));
         }
     }
@@ -275,6 +288,11 @@ fn put_tagged(
         what: reference.to_string(),
         by: "several at once; the last to push did not see the others".into(),
     })
+}
+
+/// Whether an index names a manifest.
+fn holds(there: &Fetched, digest: &Digest) -> bool {
+    matches!(&there.document, Document::Index(index) if index.manifests.iter().any(|entry| entry.digest == *digest))
 }
 
 /// The overlays for other platforms under a tag. What is no overlay of ovl's is replaced.
