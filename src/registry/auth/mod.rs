@@ -167,6 +167,13 @@ impl Keys {
         let mut file = File::read(path)?.unwrap_or_default();
         file.put(registry, user, password);
         file.write(path)?;
+        // What is found before it would count instead.
+        for earlier in self.files.iter().take_while(|earlier| *earlier != path) {
+            let Some(mut file) = File::read(earlier)? else { continue };
+            if file.remove(registry) {
+                file.write(earlier)?;
+            }
+        }
         Ok(Kept::File(path.to_owned()))
     }
 
@@ -224,6 +231,20 @@ mod tests {
         assert_eq!(keys.find("h.org", "x/y").unwrap(), None);
         assert_eq!(keys.find("h.org", "grp/y").unwrap(), user("a", "b"), "a part of it has its own");
         assert!(String::from_utf8(fs::read(&second).unwrap()).unwrap().contains("\"other\""), "what is not ours stays");
+        fs::remove_tree(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_was_kept_last_counts() {
+        let dir = std::env::temp_dir().join(format!("ovl-keys-{}", host::token()));
+        let (first, second) = (dir.join("a.json"), dir.join("b.json"));
+        fs::create_dirs(&dir).unwrap();
+        let text = r#"{"auths":{"h.org":{"auth":"b2xkOm9uZQ=="},"i.org":{"auth":"YTpi"}}}"#;
+        fs::write_atomic(&first, text.as_bytes(), 0o600).unwrap();
+        let keys = Keys { files: vec![first, second.clone()], own: Some(second), given: None };
+        keys.keep("h.org", "me", &Secret::new("new")).unwrap();
+        assert_eq!(keys.find("h.org", "x").unwrap(), user("me", "new"));
+        assert_eq!(keys.find("i.org", "x").unwrap(), user("a", "b"));
         fs::remove_tree(&dir).unwrap();
     }
 
