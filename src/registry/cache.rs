@@ -84,17 +84,18 @@ impl Cache {
         };
         let dir = self.dir.join("blobs/sha256");
         fs::create_dirs(&dir)?;
-        let free = fs::free_bytes(&dir).unwrap_or(u64::MAX);
-        if blob.size > free {
-            return Err(RegistryError::Unfit {
-                what: format!("blob {} of {repository}", blob.digest),
-                why: format!("it has {} bytes, and {} has room for {free}", blob.size, dir.display()),
-                hint: "free space there, or choose another place with OVL_DIRS_CACHE".into(),
-            });
-        }
         let (part, file) = self.part(&blob.digest)?;
         // Kept for the next time, unless nobody will find it again.
         let passing = Passing(part.clone(), part != self.part_path(&blob.digest));
+        let free = fs::free_bytes(&dir).unwrap_or(u64::MAX);
+        let missing = blob.size.saturating_sub(file.metadata().map_or(0, |meta| meta.len()));
+        if missing > free {
+            return Err(RegistryError::Unfit {
+                what: format!("blob {} of {repository}", blob.digest),
+                why: format!("{missing} bytes of it are to come, and {} has room for {free}", dir.display()),
+                hint: "free space there, or choose another place with OVL_DIRS_CACHE".into(),
+            });
+        }
         let kept = file.try_clone().map_err(PathError::new("open", &part))?;
         let mut partial = Partial::resume(part.clone(), file, blob.size, watch)?;
         client.blob(repository, blob, &mut partial, watch)?;
