@@ -21,9 +21,9 @@ pub use cache::Cache;
 pub use client::Client;
 pub use error::RegistryError;
 pub use manifest::{Descriptor, Document, Fetched, Index, Manifest};
-pub use options::Options;
+pub use options::{Options, is_loopback};
 pub use platform::Platform;
-pub use reference::{BadReference, Digest, Reference, check_host, has_scheme, tag_of};
+pub use reference::{BadReference, Digest, Reference, check_host, discreet, has_scheme, tag_of};
 
 /// Result of whatever a registry is asked.
 pub type Result<T, E = RegistryError> = std::result::Result<T, E>;

@@ -158,6 +158,11 @@ impl Found {
         }
     }
 
+    /// Whether the reference reads like this name: then nobody is surprised by what comes.
+    pub fn reads_like(&self, name: &Name) -> bool {
+        self.reference.reads_like(name)
+    }
+
     /// Streams an overlay to `target` and publishes it. The caller holds the claim.
     ///
     /// # Errors
@@ -172,9 +177,9 @@ impl Found {
             Some(env) => Some(self.client.small_blob(repository, env, artifact::LONGEST_ENV, watch)?),
             None => None,
         };
-        room(target, layer)?;
         let mut image = NewImage::resume(target, layer.digest.short())?;
         let file = image.file().try_clone().map_err(fs::PathError::new("open", image.path()))?;
+        room(target, layer, file.metadata().map_or(0, |meta| meta.len()))?;
         let mut partial = Partial::resume(image.path().to_owned(), file, layer.size, watch)?;
         self.client.blob(repository, layer, &mut partial, watch)?;
         image.flush()?;
@@ -216,6 +221,24 @@ impl Found {
         keep(&cache, Some(&self.client), &self.reference, &self.platform, &self.resolved, watch)
     }
 
+    /// Gets a file with a system in it, SIF or overlay, into the cache.
+    ///
+    /// # Errors
+    /// When it does not come, or is neither.
+    pub fn file(&self, options: &Options, watch: &dyn Watch) -> Result<PathBuf> {
+        match &self.what {
+            What::Overlay { layer, .. } => {
+                Cache::new(&options.cache).fetch(Some(&self.client), &self.reference.repository, layer, watch)
+            }
+            What::Sif(_) => self.sif(options, watch),
+            What::Image => Err(RegistryError::Unfit {
+                what: self.reference.to_string(),
+                why: "it is a container image, no file with a system in it".into(),
+                hint: "make an overlay of it with: ovl pull REF -n NAME".into(),
+            }),
+        }
+    }
+
     /// Gets a SIF file into the cache.
     ///
     /// # Errors
@@ -234,16 +257,17 @@ impl Found {
     }
 }
 
-/// Refuses early what would not fit.
-fn room(target: &Path, layer: &Descriptor) -> Result<()> {
+/// Refuses early what would not fit beside the bytes that are there already.
+fn room(target: &Path, layer: &Descriptor, there: u64) -> Result<()> {
     let dir = target.parent().unwrap_or(Path::new("/"));
     let free = fs::free_bytes(dir).unwrap_or(u64::MAX);
-    if layer.size <= free {
+    let missing = layer.size.saturating_sub(there);
+    if missing <= free {
         return Ok(());
     }
     Err(RegistryError::Unfit {
         what: target.display().to_string(),
-        why: format!("the overlay has {} bytes, and there is room for {free}", layer.size),
+        why: format!("{missing} bytes of the overlay are to come, and there is room for {free}"),
         hint: "free space there, or use another layer with --layer".into(),
     })
 }

@@ -26,18 +26,26 @@ pub struct BadReference {
 }
 
 fn bad(text: &str, why: impl Into<String>) -> BadReference {
-    // What stands before an @ in the host's place may be a password.
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    let host = rest.split('/').next().unwrap_or_default();
-    let shown = match host.rsplit_once('@') {
-        Some((_, after)) if !after.starts_with("sha") => {
-            let rest = rest.get(host.len()..).unwrap_or_default();
-            let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
-            format!("{scheme}…@{after}{rest}")
-        }
-        _ => text.to_owned(),
+    BadReference { text: discreet(text).escape_debug().take(300).collect(), why: why.into() }
+}
+
+/// A reference or a host for messages: without what stands before an `@`, which may be a password, unless the `@` is that
+/// of a digest.
+pub fn discreet(text: &str) -> String {
+    let (front, digest) = match text.rsplit_once('@') {
+        Some((front, digest)) if digest.starts_with("sha") && !digest.contains(['/', '.']) => (front, Some(digest)),
+        _ => (text, None),
     };
-    BadReference { text: shown.escape_debug().take(300).collect(), why: why.into() }
+    let mut shown = match front.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.split_once("://").map(|(scheme, _)| scheme);
+            let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            format!("{}…@{after}", scheme.map(|scheme| format!("{scheme}://")).unwrap_or_default())
+        }
+        None => front.to_owned(),
+    };
+    shown.extend(digest.map(|digest| format!("@{digest}")));
+    shown
 }
 
 /// A SHA-256 digest, `sha256:` and 64 small hexadecimal digits, nothing else: it becomes a part of paths and URLs.
@@ -120,7 +128,10 @@ impl Reference {
     pub fn parse(text: &str, default: Option<&str>) -> Result<Reference, BadReference> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme @ ("oras" | "oci" | "docker"), rest)) => (scheme, rest),
-            Some((scheme, _)) => return Err(bad(text, format!("'{}://' is not known here", scheme.escape_debug()))),
+            Some((scheme, _)) => {
+                let shown = discreet(scheme);
+                return Err(bad(text, format!("'{}://' is not known here", shown.escape_debug())));
+            }
             None => ("", text),
         };
         let (rest, digest) = split_digest(text, rest)?;
@@ -164,6 +175,15 @@ impl Reference {
         }
         reference.tag = Some(tag_of(name.version()));
         Ok(reference)
+    }
+
+    /// Whether it looks like where an overlay of this name would be: its last parts are the name's, and so is its tag, if
+    /// it has one that means a version.
+    pub fn reads_like(&self, name: &Name) -> bool {
+        let Ok(own) = Reference::for_name(&self.registry, name) else { return false };
+        let tag = self.tag.as_deref().filter(|tag| *tag != "latest");
+        let below = self.repository.strip_suffix(own.repository.as_str());
+        below.is_some_and(|front| front.is_empty() || front.ends_with('/')) && tag.is_none_or(|tag| tag == own.tag())
     }
 
     /// The same repository with another tag.
@@ -225,7 +245,7 @@ fn is_host_like(part: &str) -> bool {
 
 /// A host name, IPv4 or bracketed IPv6 address with an optional port, in small letters.
 pub fn check_host(text: &str) -> Result<String, String> {
-    let odd = || format!("'{}' is not a host with an optional port", text.escape_debug());
+    let odd = || format!("'{}' is not a host with an optional port", discreet(text).escape_debug());
     let (host, port) = match text.strip_prefix('[') {
         Some(v6) => {
             let (address, after) = v6.split_once(']').ok_or_else(odd)?;
@@ -392,6 +412,44 @@ mod tests {
         for base in ["", "h.org:0/x", "user@h.org", "h.org/x:1"] {
             assert!(Reference::for_name(base, &"a/1".parse().unwrap()).is_err(), "{base}");
         }
+    }
+
+    #[test]
+    fn what_is_named_otherwise_does_not_read_like_a_name() {
+        let name: Name = "openmpi/4.1".parse().unwrap();
+        for (text, like) in [
+            ("h.org/openmpi:4.1", true),
+            ("h.org/lab/openmpi", true),
+            ("h.org/openmpi:latest", true),
+            ("h.org/openmpi:5", false),
+            ("h.org/myopenmpi:4.1", false),
+            ("h.org/someone/tool:1", false),
+        ] {
+            assert_eq!(Reference::parse(text, None).unwrap().reads_like(&name), like, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let name: Name = "a/1".parse().unwrap();
+        for text in [
+            "me:TOKEN@h.org",
+            "me:TOK/TOKEN@h.org",
+            "me:TOKEN@sha.org/x",
+            "me:x@TOKEN@h.org/x",
+            "TOKEN@h.org/x:1@sha256:1",
+        ] {
+            for full in [text.to_owned(), format!("https://{text}"), format!("oras://{text}")] {
+                let errors = [
+                    Reference::parse(&full, None).unwrap_err().to_string(),
+                    Reference::parse("x:1", Some(&full)).unwrap_err().to_string(),
+                    Reference::for_name(&full, &name).unwrap_err().to_string(),
+                    check_host(&full).unwrap_err(),
+                ];
+                assert!(errors.iter().all(|error| !error.contains("TOKEN")), "{full}: {errors:#?}");
+            }
+        }
+        assert_eq!(discreet("h.org/x:1@sha256:1"), "h.org/x:1@sha256:1");
     }
 
     proptest! {

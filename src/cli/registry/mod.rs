@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::{Context, Flag};
 use crate::image::squashfs::write;
 use crate::net;
-use crate::registry::{Options, Reference, check_host};
+use crate::registry::{Options, Reference, check_host, discreet};
 use crate::sys::signal;
 use crate::ui::Meter;
 
@@ -41,10 +41,14 @@ fn without_scheme(url: &str, options: &Options) -> Result<String, Failure> {
     let schemes = ["https://", "oras://", "oci://", "docker://"];
     let rest = plain.or_else(|| schemes.iter().find_map(|scheme| url.strip_prefix(scheme))).unwrap_or(url);
     let rest = rest.trim_end_matches('/');
-    let host = check_host(rest.split('/').next().unwrap_or_default()).map_err(|why| {
+    let odd = |why: String| {
         Failure::usage(format!("registry: {why}"))
             .hint("write it as in registry.example.org/group, without user and password")
-    })?;
+    };
+    if rest.contains('@') {
+        return Err(odd(format!("there is a user in '{}'", discreet(rest).escape_debug())));
+    }
+    let host = check_host(rest.split('/').next().unwrap_or_default()).map_err(odd)?;
     if plain.is_some() && !options.is_plain(&host) {
         let failure = Failure::usage(format!("{host} would be spoken to without encryption"));
         return Err(failure.hint("allow that with --plain-http, or for good with registry.insecure in config.yaml"));

@@ -35,6 +35,10 @@ pub fn run(args: &Pull, context: &Context) -> Outcome {
         tell(args, &found, &name, &target, "up to date", json!({}), context);
         return Ok(0);
     }
+    if asked.is_none() && !found.reads_like(&name) && fs::metadata_if_exists(&target)?.is_some() {
+        let what = format!("{reference} calls itself {name}, which is there already and was not asked for");
+        return Err(Failure::usage(what).hint(format!("replace it with: ovl pull {reference} -n {name}")));
+    }
     if args.dry_run {
         drop(meter);
         tell(args, &found, &name, &target, "would pull", json!({}), context);
