@@ -66,6 +66,8 @@ fn a_wrong_digest_and_odd_files_are_not_taken() {
     );
     house.ovl(&["base", "ensure", "d/base"]).code(5).says(&wrong);
     house.ovl(&["base", "ensure", "t/base"]).code(1).says("neither a SIF nor a SquashFS image");
+    let open = ("OVL_BASE_PREBUILT", "o/base http://host.invalid/x.sif");
+    house.ovl_with(&[open], &["base", "ensure", "o/base"]).code(1).says("without encryption needs its digest");
     assert!(house.names("home/.local/share/ovl/bases").is_empty());
     house.ovl(&["base", "use", house.write("work/x", "hello").to_str().unwrap()]).code(4).says("neither");
     house.ovl(&["base", "ensure", "nobody/knows"]).code(4).says("there is no recipe for nobody/knows");

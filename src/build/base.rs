@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use crate::config::{Config, LayerDir};
 use crate::model::name::Name;
 use crate::net::{self, Download, Fetched, NetError, Sum, Watch};
-use crate::registry::{Options, Platform, Reference, RegistryError, pull};
+use crate::registry::{Options, Platform, Reference, RegistryError, is_loopback, pull};
 use crate::store::{bases, layers};
 use crate::sys::fs::{self, PathError};
 use crate::sys::{copy, digest, host};
@@ -77,6 +79,11 @@ pub fn fetch(
     config: &Config,
     watch: &dyn Watch,
 ) -> Result<(PathBuf, Fetched), PrebuiltError> {
+    let is_near = |url: &Url| url.host_str().is_some_and(is_loopback);
+    if what.sha256.is_none() && Url::parse(&what.url).is_ok_and(|url| url.scheme() == "http" && !is_near(&url)) {
+        let why = "what comes without encryption needs its digest: add sha256=…, or use https".to_owned();
+        return Err(PrebuiltError::Odd { url: net::redacted(&what.url), why });
+    }
     let dir = bases::prepare(layer)?;
     let (from, fetched, temporary) = if what.url.starts_with("oras://") {
         let (path, fetched) = from_registry(what, config, watch)?;
@@ -128,7 +135,7 @@ fn from_registry(what: &Prebuilt, config: &Config, watch: &dyn Watch) -> Result<
     let odd = |why: String| PrebuiltError::Odd { url: net::redacted(&what.url), why };
     let reference = Reference::parse(&what.url, None).map_err(|bad| odd(bad.to_string()))?;
     let options = Options::new(config);
-    let path = pull::look(&reference, &Platform::here(), &options, watch)?.sif(&options, watch)?;
+    let path = pull::look(&reference, &Platform::here(), &options, watch)?.file(&options, watch)?;
     let file = fs::open(&path)?;
     let found = digest::of_file(&file).map_err(PathError::new("read", &path))?;
     let sha256 = found.trim_start_matches("sha256:").to_owned();
