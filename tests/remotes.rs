@@ -87,7 +87,11 @@ fn what_differs_from_the_pin_is_refused() {
     house.ovl(&["recipes", "add", "lab", &web.url("")]).ok();
     put(&files, "build-scripts/tool/1.0", script("", "echo evil > $target_dir/f"));
     // The cache can be lost at any time.
-    std::fs::remove_dir_all(house.path("home/.cache/ovl/recipes")).unwrap();
+    let lose = || {
+        std::fs::remove_dir_all(house.path("home/.cache/ovl/recipes")).unwrap();
+        std::fs::remove_dir_all(house.path("home/.local/share/ovl/remotes/lab.d")).unwrap();
+    };
+    lose();
     house.ovl(&["build", "tool/1.0"]).code(5).says("tool/1.0 is sha256:").says("refused");
     house.ovl(&["build", "--offline", "tool/1.0"]).code(7).says("the network is not to be used");
     // What others cannot have changed is fetched again.
@@ -95,12 +99,53 @@ fn what_differs_from_the_pin_is_refused() {
     house.ovl(&["recipes", "update"]).ok().prints("1 changed").says("changed: tool/1.0");
     house.ovl(&["build", "tool/1.0"]).ok();
     says(&house, "evil", "tool/1.0");
-    // Nor is what was changed in the cache taken.
-    let cache = house.path("home/.cache/ovl/recipes/lab");
-    for entry in std::fs::read_dir(&cache).unwrap() {
-        std::fs::write(entry.unwrap().path(), "install() { :; }\n").unwrap();
-    }
+    // Nor is what was changed in the cache taken: what is whole elsewhere is.
+    let cache = house.names("home/.cache/ovl/recipes");
+    let cache = house.path("home/.cache/ovl/recipes").join(&cache[0]);
+    let change = |dir: &std::path::Path| {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            std::fs::write(entry.unwrap().path(), "install() { :; }\n").unwrap();
+        }
+    };
+    change(&cache);
+    house.ovl(&["build", "--offline", "-u", "tool/1.0"]).ok();
+    change(&cache);
+    change(&house.path("home/.local/share/ovl/remotes/lab.d"));
+    house.ovl(&["build", "--offline", "-u", "tool/1.0"]).code(5).says("refused");
+    house.ovl(&["build", "-u", "tool/1.0"]).ok();
+    says(&house, "evil", "tool/1.0");
+    put(&files, "build-scripts/tool/1.0", script("", "echo worse > $target_dir/f"));
+    change(&cache);
     house.ovl(&["build", "-u", "tool/1.0"]).code(5).says("refused");
+}
+
+#[test]
+fn a_remote_needs_nobodys_cache() {
+    let house = House::new();
+    let (_files, web) = lab();
+    house.ovl(&["recipes", "add", "lab", &web.url("")]).ok();
+    let kept = house.names("home/.local/share/ovl/remotes/lab.d");
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    drop(web);
+    std::fs::remove_dir_all(house.path("home/.cache/ovl/recipes")).unwrap();
+    house.ovl(&["build", "--offline", "tool/1.0"]).ok();
+    house.ovl(&["recipes", "remove", "lab"]).ok();
+    assert!(house.names("home/.local/share/ovl/remotes").is_empty());
+}
+
+#[test]
+fn an_address_with_a_password_is_not_written_down() {
+    let house = House::new();
+    for url in [
+        "https://user:s3cret@host.invalid/x.git",
+        "https://s3cret@host.invalid/x",
+        "git+http://user:s3/cret@host.invalid/x",
+        "ssh://git:s3cret@host.invalid/x.git",
+    ] {
+        let run = house.ovl(&["recipes", "add", "lab", url]).code(4).says("credential helper");
+        assert!(!run.stderr.contains("s3"), "{run:?}");
+    }
+    assert!(house.names("home/.local/share/ovl/remotes").is_empty());
 }
 
 #[test]

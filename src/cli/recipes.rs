@@ -63,10 +63,17 @@ fn add(name: &str, url: &str, pin: Option<&str>, layer: Option<&str>, context: &
         return Err(RemoteError::Taken { name: remote.name, url: net::redacted(&remote.url) }.into());
     }
     let url = address(url)?;
+    if remotes::has_secret(&url) {
+        return Err(Failure::usage(format!(
+            "{}: an address with a user or a password in it is written down for all to read",
+            net::redacted(&url)
+        ))
+        .hint("leave them out; a credential helper of git (git help credentials) or ~/.netrc keeps them"));
+    }
     online(&url, context)?;
     let layer = context.layers.writable(layer)?;
     let (remote, changes) = remotes::fetch(name, &url, pin, None, context.layers.cache())?;
-    remotes::save(&remote, &layer)?;
+    remotes::save(&remote, &layer, context.layers.cache())?;
     tell(&remote, &changes, context);
     context.ui.hint("see them with: ovl avail");
     Ok(0)
@@ -104,7 +111,7 @@ fn update_one(layer: &LayerDir, before: &Remote, pin: Option<&str>, context: &Co
     online(&url, context)?;
     context.layers.may_change(&layer.path.join("remotes"))?;
     let (remote, changes) = remotes::fetch(&before.name, &url, pin, Some(before), context.layers.cache())?;
-    remotes::save(&remote, layer)?;
+    remotes::save(&remote, layer, context.layers.cache())?;
     tell(&remote, &changes, context);
     Ok(())
 }
@@ -157,7 +164,7 @@ fn remove(name: &str, context: &Context) -> Outcome {
         return Err(RemoteError::Unknown { name: name.to_owned(), known }.into());
     };
     context.layers.may_change(&layer.path.join("remotes"))?;
-    remotes::forget(&remote.name, layer, context.layers.cache())?;
+    remotes::forget(remote, layer, context.layers.cache())?;
     context.ui.out(&format!("{name}: forgotten"));
     Ok(0)
 }

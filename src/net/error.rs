@@ -207,7 +207,13 @@ pub fn redacted(url: &str) -> String {
             parsed.set_fragment(None);
             parsed.to_string()
         }
-        Err(_) => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        Err(_) => {
+            let bare = url.split(['?', '#']).next().unwrap_or_default();
+            match bare.split_once("://") {
+                Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+                None => bare.to_owned(),
+            }
+        }
     }
 }
 

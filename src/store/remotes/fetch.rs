@@ -27,7 +27,7 @@ pub struct Changes {
 }
 
 /// Fetches all of a remote, so that it works without a network from then on. `before` is what is known of it. Nothing is
-/// written but the cache.
+/// written but the cache, and nothing removed from it.
 pub fn fetch(
     name: &str,
     url: &str,
@@ -36,13 +36,14 @@ pub fn fetch(
     cache: &Path,
 ) -> Result<(Remote, Changes), RemoteError> {
     check_name(name)?;
-    let dir = cache_of(cache, name);
+    let address = git::address(url);
+    let dir = cache_of(cache, name, address.as_deref().unwrap_or(url));
     fs::create_dirs(&dir)?;
     let known: BTreeMap<&str, &Entry> =
         before.into_iter().flat_map(|remote| &remote.recipes).map(|entry| (entry.path.as_str(), entry)).collect();
-    let (kind, revision, recipes) = match git::address(url) {
+    let (kind, revision, recipes) = match &address {
         Some(address) => {
-            let (commit, recipes) = of_git(&address, pin, &dir)?;
+            let (commit, recipes) = of_git(address, pin, &dir)?;
             (Kind::Git, commit, recipes)
         }
         None => {
@@ -60,12 +61,10 @@ pub fn fetch(
     }
     let is_left = |path: &str| recipes.binary_search_by(|entry| entry.path.as_str().cmp(path)).is_ok();
     changes.gone = known.keys().filter(|path| !is_left(path)).map(|path| (*path).to_owned()).collect();
-    sweep(&dir, &recipes);
-    let url = git::address(url).filter(|_| kind == Kind::Git).unwrap_or_else(|| url.to_owned());
     let remote = Remote {
         format: 1,
         name: name.to_owned(),
-        url,
+        url: address.unwrap_or_else(|| url.to_owned()),
         kind,
         pin: pin.map(str::to_owned),
         revision,
@@ -175,14 +174,4 @@ fn keep(path: String, bytes: &[u8], since: i64, whatis: Option<String>, dir: &Pa
     let said = || recipe::parse(&path, bytes).spec.and_then(|spec| spec.whatis).map(|at| at.value);
     let template = templates::is_meant(bytes);
     Ok(Entry { whatis: whatis.or_else(said), path, sha256, since, template })
-}
-
-/// Removes what no recipe is called by any more; what cannot be removed does no harm.
-fn sweep(dir: &Path, recipes: &[Entry]) {
-    for name in fs::list_if_exists(dir).unwrap_or_default() {
-        let Some(text) = name.to_str().filter(|text| digest::is_hex(text)) else { continue };
-        if !recipes.iter().any(|entry| entry.sha256 == text) {
-            let _ = fs::remove_file(&dir.join(text));
-        }
-    }
 }

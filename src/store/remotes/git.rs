@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::RemoteError;
 use super::listing::is_path;
 use crate::model::cmd::Cmd;
+use crate::net;
 use crate::store::recipes;
 use crate::sys::{digest, fs, process};
 
@@ -56,7 +57,7 @@ fn run(cmd: &Cmd) -> Result<Vec<u8>, RemoteError> {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("hint:")).collect();
     let last = lines.iter().rev().find(|line| line.starts_with("fatal:")).or(lines.last());
-    Err(RemoteError::Git(last.map_or_else(|| output.ended.to_string(), |line| crate::net::redacted_text(line))))
+    Err(RemoteError::Git(last.map_or_else(|| output.ended.to_string(), |line| net::redacted_text(line))))
 }
 
 fn text(cmd: &Cmd) -> Result<String, RemoteError> {
@@ -66,7 +67,7 @@ fn text(cmd: &Cmd) -> Result<String, RemoteError> {
 /// The clone of an address below a directory; made when it is not there.
 fn clone_of(dir: &Path, url: &str) -> Result<PathBuf, RemoteError> {
     if url.starts_with('-') {
-        return Err(RemoteError::Odd { url: url.to_owned(), why: "this is no address".into() });
+        return Err(RemoteError::Odd { url: net::redacted(url), why: "this is no address".into() });
     }
     let id: String = digest::of(url.as_bytes()).chars().skip("sha256:".len()).take(16).collect();
     let clone = dir.join(format!("{id}.git"));
@@ -82,7 +83,10 @@ pub fn fetch(dir: &Path, url: &str, revision: Option<&str>) -> Result<(String, i
     let clone = clone_of(dir, url)?;
     let wanted = revision.unwrap_or("HEAD");
     if wanted.starts_with('-') || wanted.contains([':', ' ', '+']) {
-        return Err(RemoteError::Odd { url: url.to_owned(), why: format!("'{wanted}' is no branch, tag or commit") });
+        return Err(RemoteError::Odd {
+            url: net::redacted(url),
+            why: format!("'{wanted}' is no branch, tag or commit"),
+        });
     }
     let known = |clone: &Path, name: &str| -> Result<String, RemoteError> {
         text(
@@ -136,7 +140,10 @@ pub fn list(dir: &Path, url: &str, commit: &str) -> Result<Vec<Blob>, RemoteErro
 /// The contents of files, in their order.
 pub fn contents(dir: &Path, url: &str, blobs: &[Blob]) -> Result<Vec<Vec<u8>>, RemoteError> {
     if blobs.iter().map(|blob| blob.size).sum::<u64>() > MOST {
-        return Err(RemoteError::Odd { url: url.to_owned(), why: format!("its recipes are more than {MOST} bytes") });
+        return Err(RemoteError::Odd {
+            url: net::redacted(url),
+            why: format!("its recipes are more than {MOST} bytes"),
+        });
     }
     let clone = clone_of(dir, url)?;
     let mut cmd = command(&clone)?.args(["cat-file", "--batch"]);
@@ -162,7 +169,9 @@ pub fn recipe(dir: &Path, url: &str, commit: &str, path: &str) -> Result<Vec<u8>
     fetch(dir, url, Some(commit))?;
     let blobs: Vec<Blob> = list(dir, url, commit)?.into_iter().filter(|blob| blob.path == path).collect();
     let mut contents = contents(dir, url, &blobs)?;
-    contents.pop().ok_or_else(|| RemoteError::Odd { url: url.to_owned(), why: format!("{path} is not in {commit}") })
+    contents
+        .pop()
+        .ok_or_else(|| RemoteError::Odd { url: net::redacted(url), why: format!("{path} is not in {commit}") })
 }
 
 #[cfg(test)]

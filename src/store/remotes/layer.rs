@@ -30,7 +30,7 @@ pub fn of_layers(dirs: &[LayerDir], cache: &Path, offline: bool) -> Vec<RemoteLa
         let remotes = of_layer(dir, &mut |text| complaints.push(text));
         let new = |remote: &Remote| !all.iter().any(|other| other.name == remote.name);
         let found: Vec<RemoteLayer> =
-            remotes.iter().filter(|remote| new(remote)).map(|remote| of(remote, cache, offline)).collect();
+            remotes.iter().filter(|remote| new(remote)).map(|remote| of(remote, dir, cache, offline)).collect();
         all.extend(found);
         let broken = |text| RemoteLayer {
             name: String::new(),
@@ -43,11 +43,11 @@ pub fn of_layers(dirs: &[LayerDir], cache: &Path, offline: bool) -> Vec<RemoteLa
     all
 }
 
-fn of(remote: &Remote, cache: &Path, offline: bool) -> RemoteLayer {
+fn of(remote: &Remote, layer: &LayerDir, cache: &Path, offline: bool) -> RemoteLayer {
     RemoteLayer {
         name: remote.name.clone(),
         complaint: None,
-        recipes: pinned(remote, cache, offline),
+        recipes: pinned(remote, layer, cache, offline),
         templates: OnceLock::new(),
     }
 }

@@ -1,12 +1,13 @@
 //! Recipe remotes: other people's recipes, pinned. A layer's `remotes/NAME.json` says where a remote is and which bytes
-//! each of its recipes had when it was added or updated; the bytes are in the cache, and are fetched again, and compared,
-//! when they are not. Without an `ovl recipes update` nothing of a remote ever changes.
+//! each of its recipes had when it was added or updated; the bytes are in the cache and beside it, and are fetched again,
+//! and compared, when they are not. Without an `ovl recipes update` nothing of a remote ever changes.
 
 mod fetch;
 mod git;
 mod layer;
 mod listing;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,8 +93,10 @@ pub struct Pinned {
     pub whatis: Option<String>,
     /// Whether it makes many overlays.
     pub template: bool,
-    /// Where its bytes are kept.
+    /// Where its bytes are kept for this user.
     pub cached: PathBuf,
+    /// Where they are kept for all users of the layer.
+    pub kept: PathBuf,
     /// Nothing may be fetched.
     pub offline: bool,
 }
@@ -174,14 +177,34 @@ pub fn check_name(text: &str) -> Result<(), RemoteError> {
     Err(RemoteError::Name { name: text.to_owned(), why })
 }
 
+/// Whether an address says more about its user than may be written down: any user of a web server (tokens are given as
+/// users), and a password elsewhere; `git@host` of ssh is nobody's secret.
+pub fn has_secret(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    match scheme.trim_start_matches("git+") {
+        "file" => false,
+        "http" | "https" => match url::Url::parse(url.trim_start_matches("git+")) {
+            Ok(parsed) => !parsed.username().is_empty() || parsed.password().is_some(),
+            Err(_) => rest.contains('@'),
+        },
+        _ => rest.split('/').next().and_then(|host| host.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':')),
+    }
+}
+
 /// Where a layer's remotes are written down.
 fn place(layer: &LayerDir) -> PathBuf {
     layer.path.join("remotes")
 }
 
-/// Where the bytes of a remote's recipes are kept.
-fn cache_of(cache: &Path, remote: &str) -> PathBuf {
-    cache.join("recipes").join(remote)
+/// Where the bytes of a remote's recipes are kept for this user. Two layers may call two remotes the same.
+fn cache_of(cache: &Path, remote: &str, url: &str) -> PathBuf {
+    let id: String = digest::of(url.as_bytes()).chars().skip("sha256:".len()).take(16).collect();
+    cache.join("recipes").join(format!("{remote}-{id}"))
+}
+
+/// Where they are kept for all users of the layer, who may not reach the remote.
+fn kept_of(layer: &LayerDir, remote: &str) -> PathBuf {
+    place(layer).join(format!("{remote}.d"))
 }
 
 /// The remotes of a layer, by name. A broken file is left out, and told by `complain`.
@@ -208,25 +231,50 @@ pub fn of_layer(layer: &LayerDir, complain: &mut dyn FnMut(String)) -> Vec<Remot
     remotes
 }
 
-/// Writes a remote down in a layer.
-pub fn save(remote: &Remote, layer: &LayerDir) -> Result<(), RemoteError> {
+/// Writes a remote down in a layer, with the bytes that are in the cache; then what no recipe is called by any more is
+/// removed from both, not before.
+pub fn save(remote: &Remote, layer: &LayerDir, cache: &Path) -> Result<(), RemoteError> {
     let dir = place(layer);
     layers::make_shared(&dir)?;
+    let (cache, kept) = (cache_of(cache, &remote.name, &remote.url), kept_of(layer, &remote.name));
+    layers::make_shared(&kept)?;
+    for entry in &remote.recipes {
+        let bytes = fs::read(&cache.join(&entry.sha256))?;
+        let path = kept.join(&entry.sha256);
+        if fs::read_if_exists(&path).ok().flatten().as_ref() != Some(&bytes) {
+            fs::write_quick(&path, &bytes, layers::shared_mode(&kept, 0o644))?;
+        }
+    }
     let mut text = serde_json::to_vec_pretty(remote).unwrap_or_default();
     text.push(b'\n');
-    Ok(fs::write_atomic(&dir.join(format!("{}.json", remote.name)), &text, layers::shared_mode(&dir, 0o644))?)
+    fs::write_atomic(&dir.join(format!("{}.json", remote.name)), &text, layers::shared_mode(&dir, 0o644))?;
+    sweep(&cache, &remote.recipes);
+    sweep(&kept, &remote.recipes);
+    Ok(())
+}
+
+/// Removes what no recipe is called by any more; what cannot be removed does no harm.
+fn sweep(dir: &Path, recipes: &[Entry]) {
+    let called: BTreeSet<&str> = recipes.iter().map(|entry| entry.sha256.as_str()).collect();
+    for name in fs::list_if_exists(dir).unwrap_or_default() {
+        let Some(text) = name.to_str().filter(|text| digest::is_hex(text)) else { continue };
+        if !called.contains(text) {
+            let _ = fs::remove_file(&dir.join(text));
+        }
+    }
 }
 
 /// Forgets a remote, and what is kept of it.
-pub fn forget(name: &str, layer: &LayerDir, cache: &Path) -> Result<(), RemoteError> {
-    check_name(name)?;
-    fs::remove_file(&place(layer).join(format!("{name}.json")))?;
-    Ok(fs::remove_tree(&cache_of(cache, name))?)
+pub fn forget(remote: &Remote, layer: &LayerDir, cache: &Path) -> Result<(), RemoteError> {
+    check_name(&remote.name)?;
+    fs::remove_file(&place(layer).join(format!("{}.json", remote.name)))?;
+    fs::remove_tree(&kept_of(layer, &remote.name))?;
+    Ok(fs::remove_tree(&cache_of(cache, &remote.name, &remote.url))?)
 }
 
 /// The recipes of a remote, ready to be read.
-pub fn pinned(remote: &Remote, cache: &Path, offline: bool) -> Vec<Arc<Pinned>> {
-    let dir = cache_of(cache, &remote.name);
+pub fn pinned(remote: &Remote, layer: &LayerDir, cache: &Path, offline: bool) -> Vec<Arc<Pinned>> {
+    let (dir, kept) = (cache_of(cache, &remote.name, &remote.url), kept_of(layer, &remote.name));
     let sound = |entry: &&Entry| listing::is_path(&entry.path) && digest::is_hex(&entry.sha256);
     let pinned = |entry: &Entry| {
         Arc::new(Pinned {
@@ -240,6 +288,7 @@ pub fn pinned(remote: &Remote, cache: &Path, offline: bool) -> Vec<Arc<Pinned>> 
             whatis: entry.whatis.clone(),
             template: entry.template,
             cached: dir.join(&entry.sha256),
+            kept: kept.join(&entry.sha256),
             offline,
         })
     };
@@ -252,15 +301,23 @@ impl Pinned {
         format!("{}:{}", self.remote, self.path)
     }
 
-    /// Its bytes: from the cache, or fetched again; never others than those that were pinned.
+    /// Its bytes: from the cache or the layer, or fetched again; never others than those that were pinned.
     pub fn read(&self) -> Result<Vec<u8>, RecipeError> {
-        if let Some(bytes) = fs::read_if_exists(&self.cached)? {
-            self.check(&bytes, &self.cached.display().to_string())?;
-            return Ok(bytes);
+        let mut damaged = None;
+        for path in [&self.cached, &self.kept] {
+            let Ok(Some(bytes)) = fs::read_if_exists(path) else { continue };
+            match self.check(&bytes, &path.display().to_string()) {
+                Ok(()) => return Ok(bytes),
+                // A power cut does that as well: only what comes afresh can be told from it.
+                Err(error) => damaged = Some(error),
+            }
         }
         let told = |error: RemoteError| RecipeError::Remote(Box::new(error));
         let address = net::redacted(&self.url);
         if self.offline {
+            if let Some(error) = damaged {
+                return Err(error);
+            }
             return Err(told(RemoteError::Offline(format!("{} of {address}", self.label()))));
         }
         let dir = self.cached.parent().unwrap_or(&self.cached);
