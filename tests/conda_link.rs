@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::channel::{Channel, placeholder};
 use crate::support::house::House;
+use crate::support::missing;
 
 const PREFIX: &str = "/cnt/env/1";
 
@@ -434,7 +435,7 @@ fn environment(house: &House, channel: &str, rest: &str) {
 #[test]
 fn an_environment_is_built_used_and_compiled() {
     let house = House::new();
-    let Some(version) = python() else { return println!("skipped: no /usr/bin/python3") };
+    let Some(version) = python() else { return missing("no /usr/bin/python3") };
     let short = version.rsplit_once('.').unwrap().0.to_owned();
     let url = with_python(house.path("channel"), &version).write();
     environment(&house, &url, "  - tool\n");
@@ -512,7 +513,7 @@ fn scripts_of_packages_run_where_the_environment_will_be() {
 fn nothing_but_the_overlay_is_made_where_overlays_are() {
     let house = House::new();
     if Command::new("strace").arg("-V").output().is_err() {
-        return println!("skipped: no strace");
+        return missing("no strace");
     }
     let mut channel = Channel::new(house.path("channel")).package("many", "1.0", "0");
     for number in 0..500 {
@@ -608,7 +609,7 @@ impl ovl::net::Watch for Never {
 #[test]
 fn a_pip_section_is_installed_without_network() {
     let house = House::new();
-    let Some(version) = python() else { return println!("skipped: no /usr/bin/python3") };
+    let Some(version) = python() else { return missing("no /usr/bin/python3") };
     let pip = Command::new("/usr/bin/python3").args(["-m", "pip", "--version"]).output();
     if !pip.is_ok_and(|output| output.status.success()) {
         return println!("skipped: /usr/bin/python3 has no pip");

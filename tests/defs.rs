@@ -5,12 +5,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::house::{House, finish};
+use crate::support::missing;
 
 /// Debian's static busybox; None, with the reason, where it is not installed.
 fn busybox() -> Option<PathBuf> {
     let found = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped: no busybox here (Debian: busybox-static)");
+        missing("no busybox here (Debian: busybox-static)");
     }
     found
 }
@@ -227,7 +228,7 @@ fn debian() -> Option<PathBuf> {
     }
     for program in ["mmdebstrap", "skopeo", "umoci"] {
         if Command::new(program).arg("--version").output().is_err() {
-            eprintln!("skipped: no {program} here");
+            missing(&format!("no {program} here"));
             return None;
         }
     }
@@ -331,7 +332,7 @@ impl Registry {
         let mut command = house.command("docker-registry");
         command.arg("serve").arg(config).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         let Ok(child) = command.spawn() else {
-            eprintln!("skipped: no docker-registry here");
+            missing("no docker-registry here");
             return None;
         };
         let registry = Registry(child, port);
@@ -369,7 +370,7 @@ fn a_definition_starts_from_an_image_in_a_registry() {
     push.args(["-c", &script]);
     let pushed = push.output().unwrap();
     if !pushed.status.success() {
-        eprintln!("skipped: umoci and skopeo cannot push: {}", String::from_utf8_lossy(&pushed.stderr));
+        missing(&format!("umoci and skopeo cannot push: {}", String::from_utf8_lossy(&pushed.stderr)));
         return;
     }
     house.recipe("reg/1.def", format!("Bootstrap: docker\nFrom: {at}\n%post\n    echo \"$IT\" > /made\n"));

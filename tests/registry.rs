@@ -183,7 +183,8 @@ fn a_digest_means_the_same_whatever_its_tag_means_later() {
     let tagged = house.ovl(&["tag", &pinned, "old", &elsewhere, "--json"]).ok().json();
     let digest = pinned.rsplit_once('@').unwrap().1;
     assert!(tagged["tagged"].as_array().unwrap().iter().all(|one| one["digest"] == digest), "{tagged}");
-    house.ovl(&["pull", &elsewhere]).ok();
+    house.ovl(&["pull", &elsewhere]).code(4).says("was not asked for");
+    house.ovl(&["pull", &elsewhere, "-n", "foo/1.0"]).ok();
     assert_eq!(sum(&house.image("foo/1.0")), first);
     house.ovl(&["tag", &pinned, "registry.invalid/x:1"]).code(1).says("it is no tag in");
 }
@@ -253,4 +254,26 @@ fn what_is_built_already_is_found_by_its_key() {
     drop(registry);
     wipe(&house, "foo/1.0");
     house.ovl(&["build", "foo/1.0"]).ok().says("no prebuilt overlay from");
+}
+
+#[test]
+fn what_calls_itself_otherwise_replaces_nothing() {
+    let house = house("foo/1.0", 1000);
+    let Some(registry) = Registry::start(&house.make("reg"), false) else { return };
+    let reference = format!("{}/someone/tool:1", registry.host());
+    house.ovl(&["push", "foo/1.0", &reference]).ok();
+    let old = std::fs::read(house.image("foo/1.0")).unwrap();
+    recipe(&house, "foo/1.0", 2000, 2);
+    house.ovl(&["build", "-u", "foo/1.0"]).ok();
+    let new = std::fs::read(house.image("foo/1.0")).unwrap();
+    assert_ne!(old, new);
+    let command = format!("ovl pull {reference} -n foo/1.0");
+    house.ovl(&["pull", &reference]).code(4).says("calls itself foo/1.0").says(&command);
+    assert!(std::fs::read(house.image("foo/1.0")).unwrap() == new);
+    house.ovl(&["pull", &reference, "-n", "foo/1.0"]).ok();
+    assert!(std::fs::read(house.image("foo/1.0")).unwrap() == old);
+    // An overlay is a system as well, if one is in it.
+    let system = format!("x/base oras://{reference}");
+    house.ovl_with(&[("OVL_BASE_PREBUILT", &system)], &["base", "ensure", "x/base"]).ok().prints("x/base: fetched");
+    assert!(std::fs::read(house.layer().join("bases/x--base.sqf")).unwrap() == old);
 }

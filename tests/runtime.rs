@@ -28,7 +28,7 @@ impl Place {
             return None;
         }
         if Command::new("mksquashfs").arg("-version").output().is_err() {
-            println!("skipped: there is no mksquashfs");
+            crate::support::missing("there is no mksquashfs");
             return None;
         }
         Some(place)

@@ -136,7 +136,7 @@ fn session(house: &House, module: &str, dir: &Path) {
 fn lmod_loads_what_is_made_for_it() {
     let init = "/usr/share/lmod/lmod/init/bash";
     if !Path::new(init).exists() {
-        println!("skipped: no Lmod");
+        crate::support::missing("no Lmod");
         return;
     }
     let house = house();

@@ -1,5 +1,9 @@
 //! Registries that answer nonsense, lies, or not at all.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
 use super::sum;
 use crate::support::house::House;
 use crate::support::server::{Reply, Web};
@@ -115,4 +119,82 @@ fn troubles_are_told_apart() {
     house.ovl_with(&[("OVL_NET_OFFLINE", "true")], &["pull", "127.0.0.1:1/foo:1"]).code(1).says("not to be used");
     house.ovl(&["pull", "http://127.0.0.1:1/foo:1"]).code(4).says("not known here");
     house.ovl(&["pull", "oras://me:hunter2@127.0.0.1:1/foo:1"]).code(4).keeps_quiet_about("hunter2");
+}
+
+/// A registry whose answers are headers and a status; what it was asked, with its headers, is kept.
+fn answering(answer: impl Fn(&str, &str, u16) -> String + Send + 'static) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = asked.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut head = String::new();
+            while reader.read_line(&mut head).is_ok_and(|got| got > 2) {}
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+            let _ = std::io::copy(&mut reader.take(length.unwrap_or(0)), &mut std::io::sink());
+            let mut words = head.split(' ');
+            let answer = answer(words.next().unwrap(), words.next().unwrap_or_default(), port);
+            kept.lock().unwrap().push(head);
+            let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (port, asked)
+}
+
+fn count(asked: &Mutex<Vec<String>>, start: &str) -> usize {
+    asked.lock().unwrap().iter().filter(|head| head.starts_with(start)).count()
+}
+
+#[test]
+fn whoever_takes_uploads_for_a_registry_does_not_get_its_password() {
+    let house = super::house("foo/1.0", 1000);
+    house.set("OVL_NET_TRIES", "2");
+    let (thief, stolen) = answering(|_, path, port| match path {
+        "/token" => "200 OK".into(),
+        _ => format!("401 No\r\nWWW-Authenticate: Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"x\""),
+    });
+    let (port, _) = answering(move |method, _, _| match method {
+        "post" => format!("202 Accepted\r\nLocation: http://127.0.0.1:{thief}/upload"),
+        _ => "404 Not there".into(),
+    });
+    let text = format!(r#"{{"auths":{{"127.0.0.1:{port}":{{"username":"tester","password":"s3cret-pw"}}}}}}"#);
+    house.write("home/.docker/config.json", text);
+    house.ovl(&["push", "foo/1.0", &format!("127.0.0.1:{port}/foo:1.0")]).code(1);
+    let stolen = stolen.lock().unwrap();
+    assert!(stolen.iter().any(|head| head.starts_with("patch /upload")), "{stolen:?}");
+    assert!(!stolen.iter().any(|head| head.contains("authorization") || head.contains("/token")), "{stolen:?}");
+}
+
+#[test]
+fn who_keeps_nothing_is_given_up() {
+    let house = super::house("foo/1.0", 1000);
+    house.set("OVL_NET_TRIES", "3");
+    let (port, asked) = answering(|method, _, _| match method {
+        "post" => "202 Accepted\r\nLocation: /upload".into(),
+        "patch" => "202 Accepted\r\nRange: 0-0".into(),
+        "get" => "204 So much\r\nRange: 0-0".into(),
+        _ => "404 Not there".into(),
+    });
+    house.ovl(&["push", "foo/1.0", &format!("127.0.0.1:{port}/foo:1.0")]).code(1).says("no more of it than before");
+    assert!(count(&asked, "patch") < 10);
+}
+
+#[test]
+fn who_always_breaks_off_at_the_same_place_is_given_up() {
+    let house = House::new();
+    house.set("OVL_NET_TRIES", "3");
+    let digest = sum(&house.write("config", "{}"));
+    let nought = format!("sha256:{NOUGHTS}");
+    let text = manifest(&blob("x", &digest, "2"), &blob(SQUASHFS, &nought, "50000"));
+    let web = Web::start(move |asked| match asked.path.split('/').nth(3).unwrap_or_default() {
+        "manifests" => Reply::new(200, text.clone()),
+        _ if asked.path.contains(NOUGHTS) => Reply::new(200, vec![0; 50000]).cut(20000),
+        _ => Reply::new(200, "{}"),
+    });
+    house.ovl(&["pull", &format!("127.0.0.1:{}/foo:1", web.port), "-n", "foo/1"]).code(1);
+    assert!(web.count() < 12, "{}", web.count());
 }

@@ -30,7 +30,7 @@ impl Registry {
     /// Starts one that keeps its content in a directory; None, with a word why, where there is no docker-registry.
     pub fn start(dir: &Path, locked: bool) -> Option<Registry> {
         if !Path::new("/usr/bin/docker-registry").exists() {
-            println!("skipped: there is no docker-registry; tests/run installs it");
+            super::missing("there is no docker-registry; tests/run installs it");
             return None;
         }
         let (port, store) = (free_port(), dir.join("store"));
