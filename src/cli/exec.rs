@@ -83,7 +83,7 @@ pub fn run(wanted: &Wanted, command: &[OsString], with: &Surroundings, context: 
         layer_env.extend(img::layer_env(path)?);
     }
     let cwd = env::current_dir();
-    let mut mounts = Vec::new();
+    let mut mounts = if base == Base::default() { Vec::new() } else { own_places(&cwd, with.pwd.is_some()) };
     for (from, texts) in [("exec.bind", context.config.binds()), ("--bind", &with.bind)] {
         for text in texts {
             mounts.push(bind(text, &cwd).map_err(|why| Failure::usage(format!("{from}: {why}")))?);
@@ -265,6 +265,18 @@ fn base(flag: Option<&Path>, context: &Context) -> Result<(Base, Vec<LayerEnv>),
         layer_env = overlays::facts(&path, &image)?.layer_env();
     }
     Ok((Base::Image(path), layer_env))
+}
+
+/// What of the host a command expects in another system, as Apptainer has it: the home and the working directory. Below
+/// the temporary directories they are seen anyway.
+fn own_places(cwd: &Path, elsewhere: bool) -> Vec<Mount> {
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let mut places: Vec<PathBuf> = home.into_iter().chain((!elsewhere).then(|| cwd.to_owned())).collect();
+    let seen = |path: &Path| ["/tmp", "/var/tmp", "/dev", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
+    places.retain(|path| path.is_absolute() && path.parent().is_some() && path.is_dir() && !seen(path));
+    places.sort();
+    places.dedup_by(|below, above| below.starts_with(above));
+    places.into_iter().map(|path| Mount::Bind { source: path.clone(), target: path, writable: true }).collect()
 }
 
 /// What overlays and the user say about the environment of a system that has its own.

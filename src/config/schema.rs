@@ -274,18 +274,18 @@ pub const KEYS: &[Key] = &[
         "What makes environments: ovl itself, or the program micromamba.",
     ),
     key(
-        "exec.base",
-        Kind::Path,
-        "/",
-        "",
-        "What lies under the overlays: / is the host itself, else a directory or a SquashFS image with a system in it.",
-    ),
-    key(
         "base.prebuilt",
         Kind::Texts,
         "",
         "",
         "Where `ovl base ensure` gets systems: NAME URL [sha256=…] for each, with http, https, file or oras addresses.",
+    ),
+    key(
+        "exec.base",
+        Kind::Path,
+        "/",
+        "",
+        "What lies under the overlays: / is the host itself, else a directory or a SquashFS image with a system in it.",
     ),
     key("exec.bind", Kind::Texts, "", "", "Binds for every `ovl exec`: SRC[:DEST[:ro]]."),
     key(

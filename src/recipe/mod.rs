@@ -85,9 +85,13 @@ fn ordinary(file: &str, text: &str, scan: &scan::Scan, given: &Arguments, findin
             spec.read_body(&script, findings);
             lint::check(scan, &script, &spec, findings);
         }
-        Form::Conda => spec.content = Content::Conda(conda::read(file, text, findings)),
+        Form::Conda => {
+            spec.content = Content::Conda(conda::read(file, text, findings));
+            lint::late_lines(scan, text, findings);
+        }
         Form::Def => {
             spec.content = Content::Def(def::read(file, text, given, findings));
+            lint::late_lines(scan, text, findings);
             lint::check_headers(scan, &spec, findings);
         }
     }
@@ -141,4 +145,21 @@ pub fn template_of(file: &str, bytes: &[u8]) -> Option<Template> {
         return None;
     }
     template::read(&scan, &headers::read(&scan, &mut Vec::new()), &mut Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_below_the_recipe_itself_are_told() {
+        for (label, text) in
+            [("x.def", "Bootstrap: scratch\n#NET:none\n"), ("x.yml", "dependencies:\n  - a\n#SBATCH -c 4\n")]
+        {
+            let parsed = parse(label, text.as_bytes());
+            let late = parsed.findings.iter().filter(|finding| finding.rule == Rule::LateHeader).count();
+            assert_eq!(late, 1, "{label}: {:?}", parsed.findings);
+        }
+        assert!(parse("x.def", b"#NET:none\nBootstrap: scratch\n").findings.iter().all(|f| f.rule != Rule::LateHeader));
+    }
 }

@@ -21,6 +21,16 @@ pub fn run(args: &Push, context: &Context) -> Outcome {
     // What cannot be is said before a large file is read.
     let mut references: Vec<Reference> =
         args.references.iter().map(|text| reference(text, base.as_deref())).collect::<Result<_, _>>()?;
+    for (text, reference) in args.references.iter().zip(&references) {
+        // As `ovl rm A B` is meant.
+        if reference.tag.is_none() && reference.digest.is_none() && info::locate(text, context).is_ok() {
+            return Err(Failure::usage(format!(
+                "{text} is an overlay; {} would be pushed under its name",
+                args.overlay
+            ))
+            .hint(format!("push one at a time: ovl push {text}    or give the reference a tag")));
+        }
+    }
     let path = info::locate(&args.overlay, context)?;
     let meter = Meter::new(context.ui, &context.config.progress(), &format!("reading {}", args.overlay));
     let watch = Watching(&meter);

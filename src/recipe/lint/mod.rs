@@ -113,6 +113,20 @@ fn environment(spec: &Spec, findings: &mut Vec<Finding>) {
 }
 
 /// Headers and directives below the first line of code.
+/// Headers and directives below the first line that is no comment, in recipes that are no scripts: they are not read.
+pub(super) fn late_lines(scan: &Scan, text: &str, findings: &mut Vec<Finding>) {
+    for (index, line) in text.lines().enumerate().skip(scan.code) {
+        let word = line.strip_prefix('#').and_then(|rest| rest.split_once(':')).map(|(word, _)| word);
+        let known = word.filter(|word| KNOWN.iter().any(|known| known.word == *word)).map(|word| format!("{word}:"));
+        let marker = directive(line, 1).filter(|_| line.starts_with('#')).map(|(marker, _)| marker.word().to_owned());
+        let Some(what) = known.or(marker) else { continue };
+        let loc = crate::model::loc::Loc::new(scan.file.clone(), index + 1, 1);
+        let message =
+            format!("#{what} stands below the first line of the recipe itself (line {}) and is not read", scan.code);
+        findings.push(Finding::new(Rule::LateHeader, &loc, message).hint("move it to the top"));
+    }
+}
+
 fn late(scan: &Scan, script: &Script, findings: &mut Vec<Finding>) {
     for comment in script.comments.iter().filter(|comment| comment.loc.line >= scan.code) {
         if let Some((marker, _)) = directive(&comment.raw, comment.loc.col) {

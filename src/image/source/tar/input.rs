@@ -176,7 +176,7 @@ impl<'a> Input<'a> {
         if let From::Place(_, start) = &self.from {
             let place = start + self.done;
             self.skip(length)?;
-            self.skip(padding(length))?;
+            self.skip_padding(length)?;
             return Ok(place);
         }
         let mut left = length;
@@ -198,8 +198,22 @@ impl<'a> Input<'a> {
             self.advance(count);
             left -= count as u64;
         }
-        self.skip(padding(length))?;
+        self.skip_padding(length)?;
         Ok(place)
+    }
+
+    /// Passes over the padding behind a content. Some writers leave it out where the archive ends.
+    fn skip_padding(&mut self, length: u64) -> Result<()> {
+        let mut padding = padding(length);
+        if let From::Place(region, _) = &self.from {
+            padding = padding.min(region.length().saturating_sub(self.done));
+            return self.skip(padding);
+        }
+        while padding > 0 && (!self.rest().is_empty() || self.fill()?) {
+            self.advance(1);
+            padding -= 1;
+        }
+        Ok(())
     }
 
     /// Reads what comes after the archive's end, so that whoever writes it can finish.

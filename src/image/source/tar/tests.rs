@@ -243,6 +243,14 @@ fn directories_without_members_are_known_as_such() {
 }
 
 #[test]
+fn the_padding_of_the_last_member_may_be_missing() {
+    let whole = archive(&[file("a", "first"), file("v", "last")]);
+    let content = 3 * 512;
+    assert_eq!(lines(&open(&whole[..content + 4]).unwrap()), lines(&open(&whole).unwrap()));
+    assert!(open(&whole[..content + 3]).is_err(), "a piece of the content is missing");
+}
+
+#[test]
 fn anything_is_read_without_harm() {
     let good = archive(&[
         member(b"x", b'x', b"", b"30 mtime=1234567890.123456789\n25 SCHILY.xattr.user.x=1\n", |_| {}),
