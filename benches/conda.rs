@@ -75,6 +75,7 @@ fn ovl(records: &[RepoDataRecord], work: &Path, how: Compression) -> Run {
         threads,
         time: 1_700_000_000,
         requested: Vec::new(),
+        python: None,
     };
     let source = link::compose(wanted, &()).unwrap().finish().unwrap();
     let composed = began.elapsed().as_secs_f64();

@@ -51,6 +51,7 @@ fn composed(records: &[RepoDataRecord], scratch: &Path, prefix: &str) -> Result<
         threads: 3,
         time: 1_700_000_000,
         requested: vec!["tool".into()],
+        python: None,
     };
     link::compose(wanted, &())
 }

@@ -16,6 +16,7 @@ mod defs;
 mod docs;
 mod driver;
 mod drivers;
+mod envs;
 mod everyday;
 mod ext;
 mod fakes;

@@ -28,6 +28,7 @@ pub fn run(args: &Internal) -> Outcome {
             Ok(()) => Ok(0),
             Err(why) => Err(Failure::new(code::ERROR, why)),
         },
+        InternalAction::ChangeEnv { change } => super::env::change_here(change),
         InternalAction::Step { dir, attempt } => jobs::step(dir, *attempt),
         InternalAction::Task { dir, rank, index } => scripts::task(dir, rank.as_deref(), *index),
         InternalAction::AwaitJobs { dir } => scripts::await_jobs(dir),

@@ -11,6 +11,7 @@ mod complete;
 mod completion;
 mod config;
 mod doctor;
+mod env;
 mod environment;
 mod exec;
 mod export;
@@ -113,7 +114,7 @@ fn run(cli: Cli) -> Outcome {
     // have things to clean up.
     let builds = match &cli.command {
         Command::Base(_) | Command::Build(_) | Command::Overlay(_) | Command::Pack(_) | Command::Unpack(_) => true,
-        Command::Push(_) | Command::Pull(_) | Command::Tag(_) | Command::Login(_) => true,
+        Command::Env(_) | Command::Push(_) | Command::Pull(_) | Command::Tag(_) | Command::Login(_) => true,
         Command::Check(args) => args.auto_install,
         _ => false,
     };
@@ -128,7 +129,8 @@ fn run(cli: Cli) -> Outcome {
         Command::Exec(args) => exec::run(&args.wanted(), &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::E(args) => exec::run(&args.wanted(), &args.command, &args.with, &context(exec::flags(&args.with))?),
         Command::Run(args) => run::run(&args, &context(run::flags(&args))?),
-        Command::Overlay(args) => overlay::run(&args, &context(Vec::new())?),
+        Command::Overlay(args) => overlay::run(&args, &context(overlay::flags(&args))?),
+        Command::Env(args) => env::run(&args, &context(env::flags(&args))?),
         Command::List(args) => list::run(&args, &context(Vec::new())?),
         Command::Info(args) => info::run(&args, &context(Vec::new())?),
         Command::Avail(args) => avail::run(&args, &context(Vec::new())?),

@@ -64,7 +64,7 @@ impl Conda {
         let mut locked = match &environment.content {
             Content::Wishes(wishes) => {
                 let wishes: Vec<String> = wishes.iter().map(|at| at.value.clone()).collect();
-                self.solve(&wishes, environment, platform)?
+                self.solve(&wishes, environment, platform, &[])?
             }
             Content::Explicit(archives) => explicit(label, archives, platform)?,
             Content::Lock => Locked::from_lock_file(text, platform)
@@ -75,7 +75,23 @@ impl Conda {
         Ok(locked)
     }
 
-    fn solve(&self, wishes: &[String], environment: &Environment, platform: Subdir) -> Result<Locked, CondaError> {
+    /// The packages of an environment that is changed: what is there stays as it is as far as `wishes` allow it.
+    pub fn change(
+        &self,
+        wishes: &[String],
+        environment: &Environment,
+        there: &[RepoDataRecord],
+    ) -> Result<Locked, CondaError> {
+        self.solve(wishes, environment, self.setup.platform(Some(environment))?, there)
+    }
+
+    fn solve(
+        &self,
+        wishes: &[String],
+        environment: &Environment,
+        platform: Subdir,
+        there: &[RepoDataRecord],
+    ) -> Result<Locked, CondaError> {
         let specs = wishes.iter().map(|wish| self.setup.spec(wish)).collect::<Result<Vec<_>, _>>()?;
         let mut channels = self.setup.channels(Some(environment))?;
         for own in specs.iter().filter_map(|spec| spec.channel.as_deref()) {
@@ -84,14 +100,16 @@ impl Conda {
             }
         }
         self.need_channels(&channels)?;
-        let found = self.query(&channels, platform, &specs, true)?;
+        let mut asked = specs.clone();
+        asked.extend(there.iter().map(|record| MatchSpec::from(record.package_record.name.clone())));
+        let found = self.query(&channels, platform, &asked, true)?;
         for (spec, wish) in specs.iter().zip(wishes) {
             let Some(name) = exact(spec) else { continue };
-            if !found.iter().flatten().any(|record| record.package_record.name == *name) {
+            if !found.iter().flatten().chain(there).any(|record| record.package_record.name == *name) {
                 return Err(self.none_of(wish, name, &channels, platform)?);
             }
         }
-        let records = self.run_solver(&found, specs, platform)?;
+        let records = self.run_solver(&found, specs, platform, there)?;
         let mut locked = Locked {
             platform,
             channels: channels.iter().map(|channel| channel.base_url.to_string()).collect(),
@@ -108,12 +126,14 @@ impl Conda {
         found: &RepoDataQueryOutput,
         specs: Vec<MatchSpec>,
         platform: Subdir,
+        there: &[RepoDataRecord],
     ) -> Result<Vec<RepoDataRecord>, CondaError> {
         let token = CancellationToken::new();
         let over = std::sync::atomic::AtomicBool::new(false);
         let task = SolverTask {
             virtual_packages: virtuals::of(&self.setup, platform)?,
             specs,
+            locked_packages: there.iter().collect(),
             channel_priority: self.setup.priority,
             cancellation_token: Some(token.clone()),
             ..found.repodata.iter().collect()

@@ -3,6 +3,7 @@
 mod base;
 mod build;
 mod conda;
+mod env;
 mod exec;
 mod overlay;
 mod pack;
@@ -60,6 +61,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Make and look after images to work in
     Overlay(Box<Overlay>),
+    /// Conda environments in images that are written to
+    Env(Box<Env>),
     /// List installed overlays
     #[command(visible_alias = "ls")]
     List(List),
@@ -133,6 +136,7 @@ pub enum Command {
 pub use base::{Base, BaseAction};
 pub use build::{Asked, Build};
 pub use conda::{CondaFlags, Search};
+pub use env::{ChangeArgs, Env, EnvAction, FormArg};
 pub use exec::{Exec, NetworkArg, Short, Surroundings};
 pub use overlay::{Create, Overlay, OverlayAction, ProfileArg};
 pub use pack::{Pack, Unpack};
@@ -342,6 +346,11 @@ pub enum InternalAction {
     Erase {
         /// The directory
         dir: PathBuf,
+    },
+    /// Change the conda environment of the image that is written to
+    ChangeEnv {
+        /// What to change
+        change: PathBuf,
     },
     /// Build one step of a run, in its job
     Step {

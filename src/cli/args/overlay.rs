@@ -1,9 +1,10 @@
 //! Arguments of `ovl overlay`.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+
+use super::CondaFlags;
 
 /// `ovl overlay`
 #[derive(Debug, Args)]
@@ -107,7 +108,13 @@ pub struct Create {
     /// Say what would be done, do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Packages to put into it; not possible yet, and refused
-    #[arg(last = true, value_name = "PACKAGE")]
-    pub packages: Vec<OsString>,
+    /// Put the conda environment of a file into it: environment.yml, a list, an explicit list or a lock file
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["from", "packages"])]
+    pub file: Option<PathBuf>,
+    /// Conda packages to put into it, as an environment at /ext3/env
+    #[arg(last = true, value_name = "PACKAGE", conflicts_with = "from")]
+    pub packages: Vec<String>,
+    /// Where they come from.
+    #[command(flatten)]
+    pub conda: CondaFlags,
 }

@@ -4,9 +4,9 @@ mod info;
 
 use std::path::{Path, PathBuf};
 
-use super::Context;
 use super::args::{Create, Overlay, OverlayAction, ProfileArg};
 use super::failure::{Failure, Outcome, code};
+use super::{Context, Flag, env as environments, search};
 use crate::image::ext::make::Profile;
 use crate::model::units::{parse_size, show_size};
 use crate::runtime::writable::care::{self, How, Order, Whole};
@@ -56,18 +56,26 @@ fn size(text: &str) -> Result<u64, Failure> {
     Ok(bytes & !4095)
 }
 
-fn create(args: &Create, context: &Context) -> Outcome {
-    if !args.packages.is_empty() {
-        return Err(Failure::usage("packages cannot be put into a new image yet").hint(format!(
-            "make it without them, then install into it with: ovl exec -w {} INSTALLER …",
-            args.image.display()
-        )));
+fn asks_for_packages(args: &Create) -> bool {
+    !args.packages.is_empty() || args.file.is_some()
+}
+
+/// Flags that stand for configuration keys.
+pub fn flags(args: &Overlay) -> Vec<Flag> {
+    match &args.action {
+        OverlayAction::Create(args) => search::flags(&args.conda),
+        _ => Vec::new(),
     }
+}
+
+fn create(args: &Create, context: &Context) -> Outcome {
     let order = Order {
         path: absolute(&args.image),
         size: size(&args.size)?,
         profile: match args.profile {
             ProfileArg::Small => Profile::Small,
+            // Environments are many small files.
+            ProfileArg::Default if asks_for_packages(args) => Profile::Small,
             ProfileArg::Default => Profile::Default,
             ProfileArg::Large => Profile::Large,
         },
@@ -84,6 +92,9 @@ fn create(args: &Create, context: &Context) -> Outcome {
     }
     if !args.force && fs::metadata_if_exists(&order.path)?.is_some() {
         return Err(Failure::usage(format!("{path} exists")).hint("replace it with: --force"));
+    }
+    if asks_for_packages(args) {
+        return environments::create(args, order, context);
     }
     if args.dry_run {
         context.ui.out(&format!("would make {path}, {}", show_size(order.size)));

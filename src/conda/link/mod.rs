@@ -46,6 +46,8 @@ pub struct Wanted<'a> {
     pub time: i64,
     /// What was asked for, as match specs.
     pub requested: Vec<String>,
+    /// The python that is there already, where packages are added to an environment.
+    pub python: Option<PackageRecord>,
 }
 
 /// A script that a package wants run once its files are there.
@@ -78,7 +80,7 @@ pub struct Environment {
 /// # Errors
 /// When an archive is damaged or says something impossible, or the packages do not fit each other.
 pub fn compose(wanted: Wanted, watch: &dyn Watch) -> Result<Environment, LinkError> {
-    let Wanted { packages, platform, prefix, scratch, threads, time, requested } = wanted;
+    let Wanted { packages, platform, prefix, scratch, threads, time, requested, python } = wanted;
     let mut names = HashSet::new();
     if let Some((twice, _)) = packages.iter().find(|(record, _)| !names.insert(record.package_record.name.clone())) {
         let name = twice.package_record.name.as_normalized();
@@ -101,7 +103,7 @@ pub fn compose(wanted: Wanted, watch: &dyn Watch) -> Result<Environment, LinkErr
         },
     )?;
     let read = in_order(read);
-    let python = python_of(&read, platform)?;
+    let python = python_of(&read, python.as_ref(), platform)?;
     let settled = each(
         threads,
         read,
@@ -129,10 +131,15 @@ fn in_order(packages: Vec<Package>) -> Vec<Package> {
     order.iter().filter_map(|record| by_name.remove(record.name.as_normalized())).collect()
 }
 
-fn python_of(packages: &[Package], platform: Subdir) -> Result<Option<PythonInfo>, LinkError> {
-    let Some(python) = packages.iter().find(|package| package.name() == "python") else { return Ok(None) };
-    let info = PythonInfo::from_python_record(&python.record.package_record, platform);
-    info.map(Some).map_err(|error| LinkError::of(&python.archive, error))
+fn python_of(
+    packages: &[Package],
+    there: Option<&PackageRecord>,
+    platform: Subdir,
+) -> Result<Option<PythonInfo>, LinkError> {
+    let own = packages.iter().find(|package| package.name() == "python");
+    let Some(python) = own.map(|package| &package.record.package_record).or(there) else { return Ok(None) };
+    let info = PythonInfo::from_python_record(python, platform);
+    info.map(Some).map_err(|error| LinkError::of("python", error))
 }
 
 /// Everything that wants a place in the tree.

@@ -148,6 +148,7 @@ fn compose(
         threads: job.config.pack_threads(job.step.cpus(job.config)).max(1),
         time: job.step.recipe.origin.epoch,
         requested,
+        python: None,
     };
     link::compose(wanted, &Told::new(job)).map_err(|error| bad(job, error))
 }
