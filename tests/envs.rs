@@ -160,12 +160,11 @@ fn a_change_that_was_ended_is_finished_by_the_next() {
     let image = create(&house, &["tool=1", "lib=1"]);
     // As a kill leaves it: lib has gone half, other has come half.
     let meta = "/ext3/env/conda-meta";
-    let record = format!(
-        "{{\"name\":\"other\",\"version\":\"1.0\",\"build\":\"h0_0\",\"build_number\":0,\"subdir\":\"linux-64\",\
-         \"fn\":\"other-1.0-h0_0.conda\",\"url\":\"file:///x/linux-64/other-1.0-h0_0.conda\",\"channel\":\"file:///x\",\
-         \"files\":[\"share/half.txt\",\"../../ext3/out\"],\"depends\":[],\"constrains\":[]}}"
-    );
-    house.write("work/record", &record);
+    let record = r#"{"name": "other", "version": "1.0", "build": "h0_0", "build_number": 0, "subdir": "linux-64",
+        "fn": "other-1.0-h0_0.conda", "url": "file:///x/linux-64/other-1.0-h0_0.conda", "channel": "file:///x",
+        "files": ["share/half.txt", "../../ext3/out"], "paths_data": {"paths_version": 1, "paths": []},
+        "depends": [], "constrains": []}"#;
+    house.write("work/record", record);
     let script = format!(
         "cd {meta} && mv lib-1.0-h0_0.json lib-1.0-h0_0.json.old && cp \"$1\" other-1.0-h0_0.json.new && \
          rm ../lib/lib.txt && echo half > ../share/half.txt && echo out > /ext3/out"

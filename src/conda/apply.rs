@@ -8,8 +8,8 @@ use rattler_conda_types::PrefixRecord;
 use serde::{Deserialize, Serialize};
 
 use super::installed::{META, NEW, OLD, is_half};
-use crate::sys::copy;
 use crate::sys::fs::{self, PathError};
+use crate::sys::{copy, erase};
 
 /// What is to be changed. Everything is ready: the files of packages that come are below `tree`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,8 @@ fn clear(prefix: &Path, meta: &Path) -> Result<(), ApplyError> {
     let (mut kept, mut doomed) = (BTreeSet::new(), BTreeSet::new());
     for name in names(meta)? {
         if is_half(&name) {
-            doomed.extend(files(&meta.join(&name))?);
+            // One that cannot be read must not be in the way of whoever repairs this.
+            doomed.extend(files(&meta.join(&name)).unwrap_or_default());
         } else if name.ends_with(".json") {
             kept.extend(files(&meta.join(&name))?);
         }
@@ -129,7 +130,7 @@ fn clear(prefix: &Path, meta: &Path) -> Result<(), ApplyError> {
     // The deepest first; what is not empty stays.
     for dir in dirs.iter().rev().filter(|dir| is_plain(dir) && **dir != Path::new(META)) {
         if let Some(parent) = below(prefix, dir)? {
-            fs::remove_dir_if_empty(&parent.join(dir.file_name().unwrap_or_default()));
+            erase::empty(&parent.join(dir.file_name().unwrap_or_default()));
         }
     }
     Ok(())

@@ -20,6 +20,11 @@ pub fn tree(dir: &Path) {
     let _ = process::capture_steadily(&Cmd::new("/proc/self/exe").args(["internal", "erase"]).arg(dir), PATIENCE);
 }
 
+/// Removes a directory with nothing in it; any other stays.
+pub fn empty(dir: &Path) {
+    let _ = std::fs::remove_dir(dir);
+}
+
 /// `ovl internal erase DIR`.
 pub fn main(dir: &Path) -> Result<(), String> {
     userns::enter_as_root(userns::Kinds::default()).map_err(|refusal| refusal.to_string())?;

@@ -187,11 +187,6 @@ fn missing_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-/// Removes a directory with nothing in it; any other stays.
-pub fn remove_dir_if_empty(path: &Path) {
-    let _ = fs::remove_dir(path);
-}
-
 /// Programs leave read-only directories behind (Go's module cache does); their owner may open them up again.
 fn unlock_directories(path: &Path) {
     let Ok(meta) = fs::symlink_metadata(path) else { return };

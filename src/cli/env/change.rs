@@ -164,7 +164,7 @@ pub fn run(how: How, args: &ChangeArgs, context: &Context) -> Outcome {
     let python = locked.iter().find(|one| one.package_record.name.as_normalized() == "python");
     let python = python.map(|python| python.package_record.clone());
     let (mut scripts, mut add) = (Vec::new(), Vec::new());
-    fs::create_dirs(&tree.join(META))?;
+    fs::create_dirs(&tree)?;
     if !added.is_empty() {
         let requested = wishes.values().cloned().collect();
         let packages = Packages { records: added, platform, python, requested, top: &tree, work: &work };
