@@ -123,7 +123,9 @@ pub fn run(how: How, args: &ChangeArgs, context: &Context) -> Outcome {
     if !care::facts(&path, &held)?.is_clean() {
         care::check(&path, &held, care::How::Safely)?;
     }
-    let room = care::facts(&path, &held)?.free();
+    // fuse2fs keeps a tenth for root.
+    let facts = care::facts(&path, &held)?;
+    let room = facts.free().saturating_sub(facts.size() / 10);
     // Held by the process that changes it, and looked at again there.
     let there = look::read(&path, held.file)?;
     let (wishes, asked) = wishes(how, args, &there)?;
