@@ -1,6 +1,7 @@
 //! `%files`: from the host (links are followed, as `cp -L` does) and from earlier stages (links stay links, but the ones
 //! that are named are followed inside of their stage).
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::enclosed::Enclosed;
@@ -13,41 +14,54 @@ use crate::sys::{env, fs, process};
 
 /// Copies from the host; relative paths begin in `dir`.
 pub fn from_host(transfer: &Transfer, dir: &Path, root: &Root, tolerate: Tolerate) -> Result<()> {
-    let pattern = dir.join(&transfer.source);
-    let slash = if transfer.source.ends_with('/') { "/" } else { "" };
-    for source in glob::expand(&format!("{}{slash}", pattern.display().to_string().trim_end_matches('/'))) {
-        if fs::metadata_if_exists(&source)?.is_none() {
+    for source in glob::expand(dir, &transfer.source, &|path, _| Some(path.to_owned())) {
+        let Some(meta) = fs::metadata_if_exists(&source)? else {
             return Err(missing(transfer, &format!("{} is not there", source.display())));
-        }
+        };
         // A relative source keeps its relative path.
         let same = Path::new("/").join(source.strip_prefix(dir).unwrap_or(&source));
-        let target = place(transfer, &same, root)?;
-        copy(transfer, &["-fLr", "--remove-destination"], &source, &target, tolerate)?;
+        let mut target = place(transfer, &same, root)?;
+        let content = transfer.source.ends_with("/.");
+        if is_dir(&target)
+            && !content
+            && let Some(name) = source.file_name()
+        {
+            target = below(&target, name, meta.is_dir(), root)?;
+        }
+        copy(transfer, "-fLrT", &source, &target, tolerate)?;
     }
     Ok(())
 }
 
 /// Copies from another stage.
 pub fn from_stage(transfer: &Transfer, stage: &Root, root: &Root, tolerate: Tolerate) -> Result<()> {
-    let pattern = format!("{}/{}", stage.0.display(), transfer.source.trim_start_matches('/'));
-    for found in glob::expand(&pattern) {
-        let inside = found.strip_prefix(&stage.0).unwrap_or(&found).to_owned();
+    let in_stage = |path: &Path, follow| if follow { stage.find(path) } else { stage.find_link(path) }.ok();
+    for inside in glob::expand(Path::new("/"), &transfer.source, &in_stage) {
         let source = stage.find(&inside)?;
-        if fs::symlink_metadata(&source).is_err() {
+        let Ok(meta) = fs::symlink_metadata(&source) else {
             return Err(missing(transfer, &format!("{} is not in that stage", transfer.source)));
-        }
-        let mut target = place(transfer, &Path::new("/").join(&inside), root)?;
-        if fs::metadata(&target).is_ok_and(|meta| meta.is_dir())
+        };
+        let mut target = place(transfer, &inside, root)?;
+        if is_dir(&target)
             && !transfer.target.is_empty()
             && let Some(name) = inside.file_name()
         {
-            target.push(name);
+            target = below(&target, name, meta.is_dir(), root)?;
         }
-        let into = fs::metadata(&source).is_ok_and(|meta| meta.is_dir());
-        let flags: &[&str] = if into { &["-aT", "--remove-destination"] } else { &["-a", "--remove-destination"] };
-        copy(transfer, flags, &source, &target, tolerate)?;
+        copy(transfer, "-aT", &source, &target, tolerate)?;
     }
     Ok(())
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// The place of a name in a directory of the tree: what is there may be a link, which leads nowhere but into the tree. A
+/// file takes the place of a link.
+fn below(dir: &Path, name: &OsStr, into: bool, root: &Root) -> Result<PathBuf> {
+    let inside = Path::new("/").join(dir.strip_prefix(&root.0).unwrap_or(dir)).join(name);
+    if into { root.find(inside) } else { root.find_link(inside) }
 }
 
 fn missing(transfer: &Transfer, what: &str) -> Trouble {
@@ -67,14 +81,15 @@ fn place(transfer: &Transfer, same: &Path, root: &Root) -> Result<PathBuf> {
     Ok(full)
 }
 
-fn copy(transfer: &Transfer, flags: &[&str], from: &Path, to: &Path, tolerate: Tolerate) -> Result<()> {
+/// `to` is the exact place: with links on the way resolved in the tree, as cp would follow them on the host.
+fn copy(transfer: &Transfer, flags: &str, from: &Path, to: &Path, tolerate: Tolerate) -> Result<()> {
     let cp = process::find("cp").ok_or_else(|| Trouble::new("there is no cp on this machine"))?;
     let text = |path: &Path| {
         path.to_str().map(str::to_owned).ok_or_else(|| Trouble::new(format!("{} is not UTF-8", path.display())))
     };
     let mut argv = vec![text(&cp)?];
-    argv.extend(flags.iter().map(|flag| (*flag).to_owned()));
-    argv.extend(["--".to_owned(), text(from)?, text(to)?]);
+    argv.extend([flags, "--remove-destination", "--"].map(str::to_owned));
+    argv.extend([text(from)?, text(to)?]);
     let env = env::var("PATH").map(|path| ("PATH".to_owned(), path)).into_iter().collect();
     let run = Enclosed { root: None, binds: Vec::new(), tolerate: Some(tolerate), argv, env, cwd: "/".into() };
     match run.run()? {

@@ -6,13 +6,15 @@ use regex::Regex;
 
 use crate::sys::fs;
 
-/// The paths that fit a pattern, sorted; the pattern itself where none does, or where it is none.
-pub fn expand(pattern: &str) -> Vec<PathBuf> {
+/// The paths that fit a pattern, sorted; the pattern itself where none does, or where it is none. What it begins with is
+/// no pattern. `place` says where a path really is, with a link at its end followed or not.
+pub fn expand(start: &Path, pattern: &str, place: &dyn Fn(&Path, bool) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let whole = vec![start.join(pattern)];
     if !pattern.contains(['*', '?', '[']) {
-        return vec![pattern.into()];
+        return whole;
     }
-    let start = if pattern.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() };
-    let mut found = vec![start];
+    let start = if pattern.starts_with('/') { Path::new("/") } else { start };
+    let mut found = vec![start.to_owned()];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
         let Some(rule) = part.contains(['*', '?', '[']).then(|| rule(part)).flatten() else {
             found.iter_mut().for_each(|path| path.push(part));
@@ -21,17 +23,16 @@ pub fn expand(pattern: &str) -> Vec<PathBuf> {
         let hidden = part.starts_with('.');
         let mut next = Vec::new();
         for dir in &found {
-            let listed = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-            let mut names: Vec<String> =
-                fs::list(listed).unwrap_or_default().into_iter().filter_map(|name| name.into_string().ok()).collect();
+            let listed = place(dir, true).and_then(|dir| fs::list(&dir).ok()).unwrap_or_default();
+            let mut names: Vec<String> = listed.into_iter().filter_map(|name| name.into_string().ok()).collect();
             names.retain(|name| (hidden || !name.starts_with('.')) && rule.is_match(name));
             names.sort();
             next.extend(names.into_iter().map(|name| dir.join(name)));
         }
         found = next;
     }
-    found.retain(|path| fs::symlink_metadata(path).is_ok());
-    if found.is_empty() { vec![pattern.into()] } else { found }
+    found.retain(|path| place(path, false).is_some_and(|path| fs::symlink_metadata(&path).is_ok()));
+    if found.is_empty() { whole } else { found }
 }
 
 fn rule(part: &str) -> Option<Regex> {
