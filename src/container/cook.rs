@@ -18,6 +18,8 @@ use crate::sys::{env, fs};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where `%post` may leave variables.
 const ENVIRONMENT: &str = "/.singularity.d/env/91-environment.sh";
+/// Of what tells names of hosts, that much is copied.
+const LONGEST_LIST: usize = 4 << 20;
 /// `%post` while it runs.
 const POST: &str = ".post.script";
 
@@ -48,7 +50,7 @@ pub fn cook(order: &Order, tolerate: Tolerate, tell: &dyn Fn(&str)) -> Result<()
         ..PackOptions::default()
     };
     let image = fs::create_new(&order.image, 0o600)?;
-    let bad = |error| Trouble::new(format!("cannot pack the tree: {error}"));
+    let bad = |error| Trouble::image("cannot pack the tree", &error);
     let source = DirSource::new(&root.0).map_err(bad)?;
     pack(&source, &image, &options, &()).map_err(bad)?;
     for (_, root) in &done {
@@ -141,7 +143,7 @@ pub fn failed(section: &str, ended: Ended, line: usize) -> Trouble {
         Ended::Signal(number) => 128 + number,
     };
     let what = format!("line {line}: %{section} ended with {code}");
-    Trouble { what, hint: String::new(), script: Some((section.to_owned(), code)) }
+    Trouble { script: Some((section.to_owned(), code)), ..Trouble::new(what) }
 }
 
 fn ended(section: &str, ended: Ended, stage: &Stage) -> Result<()> {
@@ -205,13 +207,15 @@ fn inside(script: &Script, stage: &Stage, root: &Root, order: &Order, tolerate: 
     }
     let mut argv_all = vec!["/bin/sh".to_owned(), "/.singularity.d/actions/exec".to_owned()];
     argv_all.extend(argv(&script.args, &format!("/{POST}")));
-    let same = |path: &str| (path.into(), path.into());
-    let binds = vec![
-        (order.tmp.clone(), "/tmp".into()),
-        (order.tmp.clone(), "/var/tmp".into()),
-        same("/etc/resolv.conf"),
-        same("/etc/hosts"),
-    ];
+    let mut binds = vec![(order.tmp.clone(), "/tmp".into()), (order.tmp.clone(), "/var/tmp".into())];
+    for name in ["resolv.conf", "hosts"] {
+        // Copies: a script that writes there must not change the host's.
+        let (path, copy) = (Path::new("/etc").join(name), order.work.join(name));
+        if fs::metadata_if_exists(&path)?.is_some() {
+            fs::write_quick(&copy, &fs::read_start(&path, LONGEST_LIST)?, 0o644)?;
+            binds.push((copy, path));
+        }
+    }
     let run =
         Enclosed { root: Some(root.0.clone()), binds, tolerate: Some(tolerate), argv: argv_all, env, cwd: "/".into() };
     let result = run.run()?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, Trouble, again, read};
-use crate::sys::fork::{self, Ended};
+use crate::sys::fork::{self, Ended, Side};
 use crate::sys::tolerate::{Tolerate, tolerate};
 use crate::sys::userns::{self, Refusal};
 use crate::sys::{fs, mount};
@@ -55,7 +55,13 @@ fn start(enclosed: &Enclosed) -> Result<Infallible> {
     userns::own_mounts()?;
     mount::only_receive()?;
     if let Some(root) = &enclosed.root {
+        alone()?;
         furnish(root, &enclosed.binds)?;
+        // This one stays the first process; whatever the script has left running ends with it.
+        if let Side::Parent(script) = fork::fork().map_err(Refusal::new("start a script"))? {
+            end_as(fork::wait_among_others(script));
+        }
+        userns::never_look_into_others()?;
     }
     if let Some(what) = enclosed.tolerate {
         tolerate(what)?;
@@ -67,6 +73,26 @@ fn start(enclosed: &Enclosed) -> Result<Infallible> {
     let program = enclosed.argv.first().map(String::as_str).unwrap_or_default();
     let error = fork::become_program(Path::new(program), &argv, &env);
     Err(Trouble::new(format!("cannot run {program} inside: {error}")))
+}
+
+/// Goes on as the first process of a process table of its own, so that no process of the host's root is in sight; nobody
+/// looks into this one, whose program is the host's.
+fn alone() -> Result<()> {
+    userns::keep_to_oneself()?;
+    userns::own_processes()?;
+    if let Side::Parent(first) = fork::fork().map_err(Refusal::new("start a process in a new process table"))? {
+        end_as(fork::wait(first));
+    }
+    Ok(fork::die_with_parent().map_err(Refusal::new("tie a script to the build"))?)
+}
+
+/// Ends this process with the code of another, 128 and its number for a signal.
+fn end_as(ended: std::io::Result<Ended>) -> ! {
+    match ended {
+        Ok(Ended::Code(code)) => fork::end_now(code),
+        Ok(Ended::Signal(number)) => fork::end_now(128 + number),
+        Err(_) => fork::end_now(1),
+    }
 }
 
 /// Makes a directory the root, with the process table, devices and what else is bound. Sources are opened before, targets

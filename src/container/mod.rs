@@ -30,8 +30,9 @@ use serde::{Deserialize, Serialize};
 
 pub use enclosed::enclosed_main;
 
+use crate::image::ImageError;
 use crate::sys::fork::{self, Ended, Side};
-use crate::sys::fs::PathError;
+use crate::sys::fs::{PathError, is_full};
 use crate::sys::tolerate::Tolerate;
 use crate::sys::userns::{self, Refusal};
 use crate::sys::{host, mount, pass};
@@ -73,6 +74,9 @@ pub struct Trouble {
     pub hint: String,
     /// The section whose script failed, and how it ended: its code, or 128 and the signal.
     pub script: Option<(String, i32)>,
+    /// A file system or a quota is full.
+    #[serde(default)]
+    pub full: bool,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Trouble>;
@@ -80,7 +84,13 @@ pub(crate) type Result<T> = std::result::Result<T, Trouble>;
 impl Trouble {
     /// A trouble without a hint.
     pub fn new(what: impl Into<String>) -> Trouble {
-        Trouble { what: what.into(), hint: String::new(), script: None }
+        Trouble { what: what.into(), hint: String::new(), script: None, full: false }
+    }
+
+    /// Of an image that is read or written.
+    fn image(what: &str, error: &ImageError) -> Trouble {
+        let full = matches!(error, ImageError::Io { source, .. } if is_full(source));
+        Trouble { full, ..Trouble::new(format!("{what}: {error}")) }
     }
 
     /// Adds what would help.
@@ -93,7 +103,7 @@ impl Trouble {
 
 impl From<PathError> for Trouble {
     fn from(error: PathError) -> Trouble {
-        Trouble::new(error.to_string())
+        Trouble { full: error.is_full(), ..Trouble::new(error.to_string()) }
     }
 }
 
@@ -170,7 +180,7 @@ pub fn cook_main(fd: i32, parent: u32, tell: &dyn Fn(&str)) -> u8 {
             return 1;
         }
     };
-    let code = in_namespaces(&order, &file, tell).unwrap_or_else(|trouble| report(&file, &trouble));
+    let code = in_namespaces(&order, &file, parent, tell).unwrap_or_else(|trouble| report(&file, &trouble));
     u8::try_from(code).unwrap_or(1)
 }
 
@@ -182,10 +192,14 @@ fn report(file: &File, trouble: &Trouble) -> i32 {
 }
 
 /// Enters the namespaces; a first process in them does the work and takes everything with it when it ends.
-fn in_namespaces(order: &Order, file: &File, tell: &dyn Fn(&str)) -> Result<i32> {
+fn in_namespaces(order: &Order, file: &File, parent: u32, tell: &dyn Fn(&str)) -> Result<i32> {
     let many = enter(userns::Kinds { processes: true, network: !order.network })?;
     // Entering has undone it.
     fork::die_with_parent().map_err(Refusal::new("tie the build to its caller"))?;
+    // It may have ended while nothing tied this to it.
+    if fork::parent() != parent {
+        return Ok(1);
+    }
     match fork::fork().map_err(Refusal::new("start a process in a new process table"))? {
         Side::Parent(first) => match fork::wait(first) {
             Ok(Ended::Code(code)) => Ok(code),
@@ -196,6 +210,7 @@ fn in_namespaces(order: &Order, file: &File, tell: &dyn Fn(&str)) -> Result<i32>
             let done = fork::die_with_parent()
                 .map_err(|error| Refusal::new("tie the build to its caller")(error).into())
                 .and_then(|()| mount::only_receive().map_err(Trouble::from))
+                .and_then(|()| userns::keep_to_oneself().map_err(Trouble::from))
                 .and_then(|()| {
                     host::set_umask("022");
                     let tolerate = if many { Tolerate::Devices } else { Tolerate::Owners };

@@ -36,7 +36,7 @@ pub fn fill(stage: &Stage, from: Option<&Path>, root: &Root, order: &Order, owne
 }
 
 fn image(path: &Path, root: &Root, order: &Order, owners: Tolerate) -> Result<Option<Value>> {
-    let bad = |error: ImageError| Trouble::new(format!("{}: {error}", path.display()));
+    let bad = |error: ImageError| Trouble::image(&path.display().to_string(), &error);
     let way = Way { scratch: &order.work, watch: &(), skip: Arc::new(Skip::default()) };
     let found: Found = match fs::metadata(path)?.is_dir() {
         true => open::directory(path, &way).map_err(bad)?,

@@ -139,6 +139,18 @@ pub fn wait(child: Pid) -> io::Result<Ended> {
     }
 }
 
+/// Waits for one child, and collects all others that end meanwhile.
+pub fn wait_among_others(main: Pid) -> io::Result<Ended> {
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == main => return Ok(Ended::Code(code)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => return Ok(Ended::Signal(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Collects all children that have ended; tells when `main` is among them or nobody is left.
 pub fn reap(main: Pid) -> Option<Ended> {
     loop {

@@ -173,6 +173,28 @@ fn loopback_up() -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Other processes of the same user neither look into this one nor take its open files, its root or its program through
+/// `/proc`, until it becomes another program: only CAP_SYS_PTRACE lets them (ptrace(2)).
+pub fn keep_to_oneself() -> Result<(), Refusal> {
+    nix::sys::prctl::set_dumpable(false).map_err(Refusal::new("close a process to others"))
+}
+
+/// Programs that this process becomes, and all they start, never get CAP_SYS_PTRACE here: they look into nothing that
+/// keeps to itself.
+pub fn never_look_into_others() -> Result<(), Refusal> {
+    const CAP_SYS_PTRACE: libc::c_ulong = 19;
+    // SAFETY: changes one bit of this process's bounding set and takes no memory.
+    if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0) } < 0 {
+        return Err(Refusal::new("give up looking into processes")(io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// The children of this process get a process table of their own, the first of them rules it.
+pub fn own_processes() -> Result<(), Refusal> {
+    unshare(CloneFlags::CLONE_NEWPID).map_err(Refusal::new("create a process table"))
+}
+
 /// No program started from now on gains privileges, whatever its set-user-id bits or file capabilities say.
 pub fn no_new_privileges() -> Result<(), Refusal> {
     nix::sys::prctl::set_no_new_privs().map_err(Refusal::new("give up new privileges"))
