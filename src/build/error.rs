@@ -68,6 +68,16 @@ pub enum BuildError {
         /// Where each is asked for, and what went wrong.
         failed: Vec<(crate::model::loc::Loc, crate::net::NetError)>,
     },
+    /// The image in a registry that a definition starts from cannot be had.
+    #[error("{name}: {loc}: {source}")]
+    Registry {
+        /// Which overlay.
+        name: Name,
+        /// Where it is asked for.
+        loc: crate::model::loc::Loc,
+        /// Why.
+        source: Box<crate::registry::RegistryError>,
+    },
     /// The network may not be used, and things are missing.
     #[error("the network is not to be used, and these are not here:\n  {}", missing.join("\n  "))]
     Offline {

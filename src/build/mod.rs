@@ -22,6 +22,7 @@ mod request;
 mod sandbox;
 pub mod sources;
 mod stage;
+mod starts;
 mod step;
 mod tree;
 pub mod work;

@@ -36,7 +36,7 @@ impl<'a> Filled<'a> {
         let options = options(&staged.job);
         staged.job.enter(Phase::Pack, &options.compression.to_string())?;
         let mut meta = metadata(&staged.job, &options, &material);
-        meta.sources = staged.inputs.iter().map(|(_, pin)| pin.clone()).collect();
+        meta.sources = staged.inputs.iter().map(|(_, pin)| pin.clone()).chain(staged.pulled.iter().cloned()).collect();
         let image = NewImage::create(&staged.job.target)?;
         let Material { files, extras, .. } = material;
         let packing = Packing { job: &staged.job, meta: &meta, image: &image, options: &options, extras };

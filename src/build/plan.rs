@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::error::BuildError;
 use super::fallback::Fallback;
 use super::request::Request;
+use super::starts;
 use crate::config::LayerDir;
 use crate::graph::{self, Ask, Dep, GraphError, World};
 use crate::model::meta::{Dependency, Inputs, Why};
@@ -53,7 +54,7 @@ pub struct Item {
 pub fn load(found: Found, given: &recipe::Arguments) -> Result<Recipe, BuildError> {
     let label = found.label();
     let mut bytes = found.read()?;
-    let (spec, findings) = recipe::parse_with(&label, &bytes, given)
+    let (mut spec, findings) = recipe::parse_with(&label, &bytes, given)
         .ready()
         .map_err(|findings| BuildError::Recipe { label: label.clone(), findings })?;
     if let [(loc, header), ..] = spec.unsupported() {
@@ -70,6 +71,8 @@ pub fn load(found: Found, given: &recipe::Arguments) -> Result<Recipe, BuildErro
         bytes = definition.text.clone().into_bytes();
         let unused = given.keys().filter(|name| !definition.used.contains(*name));
         warnings.extend(unused.map(|name| format!("{label}: it has no argument {name}")));
+        let needs = starts::overlays(definition, found.place.dir().as_deref());
+        spec.builddeps.extend(needs);
     }
     Ok(Recipe { label, found, bytes, spec, warnings })
 }

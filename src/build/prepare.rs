@@ -7,6 +7,7 @@ use super::error::BuildError;
 use super::fallback::Fallback;
 use super::plan::{self, Item, Recipe};
 use super::request::Request;
+use super::starts;
 use super::step::{Frozen, LookUp, Stamp, Step, StepDep, Stop};
 use crate::conda::Locked;
 use crate::config::Config;
@@ -152,6 +153,7 @@ impl Making<'_> {
         mut after: Vec<usize>,
         forced: bool,
     ) -> Result<(), BuildError> {
+        starts::refuse(&recipe, self.request.trust_setup)?;
         let index = self.prepared.plan.steps.len();
         after.sort_unstable();
         after.dedup();

@@ -39,6 +39,8 @@ pub struct Request {
     pub resources: Resources,
     /// Arguments of definition files (`--build-arg`).
     pub arguments: crate::recipe::Arguments,
+    /// Definitions from remotes may run scripts on this host and copy its files (`--trust-setup`).
+    pub trust_setup: bool,
     /// How each step is built.
     pub options: Options,
 }

@@ -200,6 +200,7 @@ pub fn demand(steps: &[Step], config: &Config) -> Result<(), BuildError> {
 /// Brings what steps need that will be built elsewhere, where there may be no network.
 pub fn prefetch(steps: &[&Step], config: &Config, listener: &dyn Listener) -> Result<(), BuildError> {
     for step in steps {
+        super::fill::def::prefetch(step, config, listener)?;
         let (name, spec) = (step.name(), step.spec()?);
         if spec.sources.is_empty() {
             continue;

@@ -32,6 +32,8 @@ pub struct Staged<'a> {
     pub sources: PathBuf,
     /// What was fetched for it: the file, and what it is.
     pub inputs: Vec<(PathBuf, SourcePin)>,
+    /// Images of registries that it was made from.
+    pub pulled: Vec<SourcePin>,
     // Dropped in this order: the directory goes before the claim, so that nobody begins while it is being removed.
     pub(super) work: Work,
     _claim: Claim,
@@ -73,7 +75,7 @@ pub fn stage<'a>(job: Job<'a>, claim: Claim) -> Result<Staged<'a>, BuildError> {
     work.make("tmp/home")?;
     let sources = work.make("src")?;
     let tree = Tree::create(&job, &work, &scratch)?;
-    Ok(Staged { job, log, tree, control, tmp, sources, inputs: Vec::new(), work, _claim: claim })
+    Ok(Staged { job, log, tree, control, tmp, sources, inputs: Vec::new(), pulled: Vec::new(), work, _claim: claim })
 }
 
 impl Staged<'_> {

@@ -16,8 +16,7 @@ use crate::model::name::Name;
 use crate::plan::{Planned, Ticket};
 use crate::recipe;
 use crate::store::overlays::{self, Overlay};
-use crate::store::recipes::Place;
-use crate::sys::{digest, env, fs, signal};
+use crate::sys::{digest, fs, signal};
 
 /// A word from outside that a build is to end, beside the user's interrupt: somebody has cancelled this step.
 #[derive(Debug, Clone, Default)]
@@ -144,10 +143,7 @@ impl Frozen {
             digest: digest::of(&recipe.bytes),
             origin: origin::of(&recipe.found.place),
             locked,
-            dir: match &recipe.found.place {
-                Place::File(path, _) => env::current_dir().join(path).parent().map(Path::to_owned),
-                _ => None,
-            },
+            dir: recipe.found.place.dir(),
         }
     }
 }

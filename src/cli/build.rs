@@ -312,6 +312,7 @@ fn request(
         layer: args.layer.clone(),
         passthrough: args.passthrough,
         arguments: arguments(args)?,
+        trust_setup: args.trust_setup,
         resources: asked::resources(&args.asked)?,
         options,
     })

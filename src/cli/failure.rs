@@ -303,6 +303,7 @@ impl From<BuildError> for Failure {
                 failure.hint("see what can be built with: ovl avail")
             }
             BuildError::Conda { source, .. } => Failure { message: text, ..Failure::from(*source) },
+            BuildError::Registry { source, .. } => Failure { message: text, ..Failure::from(*source) },
             BuildError::Busy { hint, .. } => Failure::new(code::BUSY, text).hint(hint),
             BuildError::Unanswered { name, .. } => {
                 Failure::usage(text).hint(format!("answer with: ovl build {name} --answer TEXT"))

@@ -173,6 +173,11 @@ impl NetError {
         }
     }
 
+    /// Whether there is no way to the server at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.trouble, Trouble::Name(_) | Trouble::Connect(_) | Trouble::Slow | Trouble::Proxy(_))
+    }
+
     /// Whether a disk or a quota is full.
     pub fn is_full(&self) -> bool {
         match &self.trouble {

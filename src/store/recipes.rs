@@ -14,6 +14,7 @@ use crate::model::version::Version;
 use crate::recipe;
 use crate::recipe::form::{self, ENDINGS};
 use crate::recipe::template::Mismatch;
+use crate::sys::env;
 use crate::sys::fs::{self, PathError};
 
 static SCRIPTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/scripts");
@@ -104,6 +105,14 @@ impl Place {
             Place::Remote(pinned) => pinned.label(),
             Place::BuiltIn(id) => format!("built-in:{id}"),
             Place::Made(label, _) => label.clone(),
+        }
+    }
+
+    /// The directory it lies in, where relative paths in it begin; only a file has one.
+    pub fn dir(&self) -> Option<PathBuf> {
+        match self {
+            Place::File(path, _) => env::current_dir().join(path).parent().map(Path::to_owned),
+            _ => None,
         }
     }
 

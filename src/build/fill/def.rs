@@ -9,20 +9,21 @@ use crate::build::error::BuildError;
 use crate::build::job::Job;
 use crate::build::sandbox::TMP;
 use crate::build::stage::Staged;
+use crate::build::starts;
+use crate::build::step::Step;
 use crate::build::work;
+use crate::config::Config;
 use crate::container::{Cooking, Order, Trouble, apptainer};
 use crate::exec::{Base, Invocation, Isolation, Mount, Network, System, environ};
 use crate::image::source::AnySource;
 use crate::image::squashfs::source::SquashSource;
-use crate::model::event::{Event, Phase};
+use crate::model::event::{Event, Listener, Phase};
+use crate::model::meta::SourcePin;
 use crate::model::name::Name;
 use crate::net::Watch;
 use crate::recipe::def::{Agent, Definition, Stage};
-use crate::registry;
-
-use crate::registry::{Platform, Reference};
-use crate::store::layers::Layers;
-use crate::store::{overlays, system};
+use crate::registry::{self, Platform, Reference, RegistryError};
+use crate::store::system;
 use crate::sys::fs::PathError;
 use crate::sys::process::{self, Ended};
 use crate::sys::{env, fs, host};
@@ -139,10 +140,22 @@ fn from(staged: &mut Staged, stage: &Stage, engine: &Engine) -> Result<Option<Pa
     }
     let from = stage.header("from").unwrap_or_default();
     let missing = |what: String, hint: &str| BuildError::Unfit { what, hint: hint.to_owned() };
-    if stage.agent == Agent::Docker {
-        return pulled(staged, stage, from).map(Some);
+    if let Some(reference) = starts::image(stage) {
+        return pulled(staged, stage, reference).map(Some);
     }
-    let dir = staged.job.step.recipe.dir.clone().unwrap_or_else(env::current_dir);
+    let dir = staged.job.step.recipe.dir.as_deref();
+    if let Some(name) = starts::overlay(stage, dir) {
+        // Found when the build was planned, and built before this one.
+        let dep = staged.job.deps.iter().find(|dep| dep.overlay.name == name);
+        return match dep {
+            Some(dep) => Ok(Some(dep.overlay.path.clone())),
+            None => Err(missing(
+                format!("{}: neither a file nor an overlay: {from}", stage.place("from")),
+                &format!("build it with: ovl build {name}"),
+            )),
+        };
+    }
+    let dir = dir.unwrap_or(Path::new("/"));
     // A tag may follow the path of a container image.
     let untagged = from.rsplit_once(':').map(|(path, _)| path);
     for path in [Some(from), untagged].into_iter().flatten() {
@@ -151,44 +164,85 @@ fn from(staged: &mut Staged, stage: &Stage, engine: &Engine) -> Result<Option<Pa
             return Ok(Some(path));
         }
     }
-    if stage.agent == Agent::LocalImage
-        && let Ok(name) = from.parse::<Name>()
-    {
-        let found = overlays::find(&Layers::new(staged.job.config), &name)?;
-        return match found {
-            Some(overlay) => Ok(Some(overlay.path)),
-            None => Err(missing(
-                format!("{}: neither a file nor an installed overlay: {from}", stage.place("from")),
-                &format!("build it with: ovl build {name}"),
-            )),
-        };
-    }
     Err(missing(
         format!("{}: there is no {}", stage.place("from"), dir.join(from).display()),
         "relative paths begin where the definition file is",
     ))
 }
 
-/// A container image from a registry, as an OCI layout in the cache.
-fn pulled(staged: &mut Staged, stage: &Stage, from: &str) -> Result<PathBuf, BuildError> {
-    let unfit = |what: String, hint: Option<String>| BuildError::Unfit {
-        what: format!("{}: {what}", stage.place("from")),
-        hint: hint.unwrap_or_default(),
-    };
-    let above = [stage.header("registry"), stage.header("namespace")].into_iter().flatten();
-    let full: Vec<&str> = above.chain([from]).filter(|part| !part.is_empty()).collect();
-    let text = format!("docker://{}", full.join("/"));
-    let reference = Reference::parse(&text, None).map_err(|error| unfit(error.to_string(), None))?;
+/// A container image from a registry, as an OCI layout in the cache; what it is becomes part of the metadata.
+fn pulled(
+    staged: &mut Staged,
+    stage: &Stage,
+    reference: Result<Reference, RegistryError>,
+) -> Result<PathBuf, BuildError> {
+    let refused = |error| refused(&staged.job.name, stage, error);
+    let reference = reference.map_err(refused)?;
     staged.job.enter(Phase::Fetch, &reference.to_string())?;
-    let options = registry::Options::new(staged.job.config);
+    let mut options = registry::Options::new(staged.job.config);
     let watch = Pulling(&staged.job);
-    let image = registry::image::fetch(&reference, &Platform::here(), &options, &watch);
+    let mut image = registry::image::fetch(&reference, &Platform::here(), &options, &watch);
+    let unreachable = matches!(&image, Err(RegistryError::Net(error)) if error.is_unreachable());
+    if unreachable && staged.job.alive(Phase::Fetch).is_ok() {
+        // Nodes often have no network: what was fetched before the job was submitted is in the cache.
+        options.offline = true;
+        if let Ok(cached) = registry::image::fetch(&reference, &Platform::here(), &options, &watch) {
+            staged.log.note("the registry cannot be reached; what the cache has of this name is taken");
+            image = Ok(cached);
+        }
+    }
     let image = image.map_err(|error| match staged.job.alive(Phase::Fetch) {
         Err(stopped) => stopped,
-        Ok(()) => unfit(error.to_string(), error.hint()),
+        Ok(()) => refused(error),
     })?;
-    staged.log.note(&format!("{text} is {}", image.pinned));
+    staged.log.note(&format!("{reference} is {}", image.pinned));
+    let digest = image.pinned.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+    let name = stage.header("from").unwrap_or_default().to_owned();
+    staged.pulled.push(SourcePin { url: image.pinned.to_string(), digest, bytes: image.size, name });
     Ok(image.layout)
+}
+
+fn refused(name: &Name, stage: &Stage, error: RegistryError) -> BuildError {
+    match error.is_full() {
+        true => BuildError::Full { name: name.clone(), what: error.to_string() },
+        false => BuildError::Registry { name: name.clone(), loc: stage.place("from").clone(), source: Box::new(error) },
+    }
+}
+
+/// Brings the images of a step that will be built elsewhere into the cache, if ovl's own engine will use them.
+pub fn prefetch(step: &Step, config: &Config, listener: &dyn Listener) -> Result<(), BuildError> {
+    let (name, spec) = (step.name(), step.spec()?);
+    let Some(definition) = spec.definition().filter(|_| config.def_engine() != "apptainer") else { return Ok(()) };
+    for stage in &definition.stages {
+        let Some(reference) = starts::image(stage) else { continue };
+        let refused = |error| match error {
+            RegistryError::Interrupted => BuildError::Interrupted { name: name.clone() },
+            error => refused(name, stage, error),
+        };
+        let reference = reference.map_err(refused)?;
+        let reason = format!("{reference} to be fetched before it is submitted");
+        listener.hear(&Event::Waiting { name: name.clone(), reason });
+        let options = registry::Options::new(config);
+        let watch = Ahead { step, listener };
+        registry::image::fetch(&reference, &Platform::here(), &options, &watch).map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Tells how far a transfer is that goes before a job.
+struct Ahead<'a> {
+    step: &'a Step,
+    listener: &'a dyn Listener,
+}
+
+impl Watch for Ahead<'_> {
+    fn progress(&self, done: u64, total: Option<u64>) {
+        self.listener.hear(&Event::Amount { name: self.step.name().clone(), done, total });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.step.stop.is_set()
+    }
 }
 
 /// Tells how far a transfer is.
@@ -209,6 +263,9 @@ fn needs_file(agent: Agent) -> bool {
 }
 
 fn unfit(job: &Job, trouble: Trouble) -> BuildError {
+    if trouble.full {
+        return BuildError::Full { name: job.name.clone(), what: trouble.what };
+    }
     BuildError::Unfit { what: format!("{}: {}", job.name, trouble.what), hint: trouble.hint }
 }
 

@@ -61,6 +61,9 @@ pub struct Build {
     /// File with one NAME=VALUE per line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub build_arg_file: Option<PathBuf>,
+    /// Let definition files of remotes run %pre and %setup on this host, and copy its files
+    #[arg(long)]
+    pub trust_setup: bool,
     /// Longest time for one build, as in 30m
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<String>,
