@@ -15,6 +15,26 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The shell that sources environment scripts.
 const SHELL: &str = "/bin/sh";
+/// Sources them. What a shell cannot read would end it, and with it the command: such a script is left out.
+const SOURCING: &str = r#"for script in /.singularity.d/env/*.sh; do
+    if [ ! -f "$script" ]; then continue; fi
+    if [ -r "$script" ] && /bin/sh -n "$script" 2>/dev/null; then
+        . "$script"
+    else
+        echo "warning: $script of the image cannot be read as a script of /bin/sh; its variables are missing" >&2
+    fi
+    set +eu
+done
+unset script
+"#;
+/// Becomes the command, or says what is said where there are no scripts ([`RuntimeError::NotFound`]).
+const BECOMING: &str = r#"ovl_missing() { printf 'error: command not found: %s\n' "$1" >&2; exit 127; }
+case $1 in
+*/*) if [ ! -e "$1" ] && [ ! -L "$1" ]; then ovl_missing "$1"; fi ;;
+*) command -v -- "$1" >/dev/null 2>&1 || ovl_missing "$1" ;;
+esac
+exec "$@"
+"#;
 /// The PATH they begin with: the host's means nothing in another system.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -64,9 +84,7 @@ fn wrapped(invocation: &Invocation) -> Option<Invocation> {
     if !(Path::new("/.singularity.d/env").is_dir() && Path::new(SHELL).exists() && !invocation.argv.is_empty()) {
         return None;
     }
-    let mut script = OsString::from(
-        "for script in /.singularity.d/env/*.sh; do if [ -f \"$script\" ]; then . \"$script\"; fi; done\nunset script\n",
-    );
+    let mut script = OsString::from(SOURCING);
     for (name, value) in &system.set {
         script.push("export ");
         script.push(name);
@@ -76,7 +94,8 @@ fn wrapped(invocation: &Invocation) -> Option<Invocation> {
     }
     script.push("PATH=");
     script.push(quoted(&system.path));
-    script.push("\"$PATH\"\nexport PATH\nexec \"$@\"\n");
+    script.push("\"$PATH\"\nexport PATH\n");
+    script.push(BECOMING);
     let mut argv: Vec<OsString> = vec![SHELL.into(), "-c".into(), script, "ovl".into()];
     argv.extend(invocation.argv.iter().cloned());
     let mut env = invocation.env.clone();
