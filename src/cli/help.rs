@@ -30,7 +30,9 @@ pub fn run(args: &Help, context: &Context) -> Outcome {
     };
     match said {
         Some(text) => {
-            context.ui.out(text.trim_end());
+            // It is what somebody else wrote: nothing that moves the cursor.
+            let plain = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+            context.ui.out(text.chars().filter(plain).collect::<String>().trim_end());
             Ok(0)
         }
         None => Err(Failure::usage(format!("{about} says nothing about itself"))

@@ -8,6 +8,7 @@ use super::super::exec::{self, Wanted, Writable};
 use super::super::failure::{Failure, Outcome};
 use super::super::{Context, info};
 use crate::image::kind::{self, Kind};
+use crate::model::cmd::Cmd;
 use crate::store::system;
 use crate::sys::{env, fs};
 
@@ -46,7 +47,8 @@ pub fn run(path: &Path, args: &Run, context: &Context) -> Outcome {
     let mut with = args.options.with.clone();
     with.base = Some(path.to_owned());
     if args.dry_run {
-        context.ui.out(&format!("ovl exec --base {} -- {}", path.display(), system::RUNSCRIPT));
+        let cmd = Cmd::new("ovl").args(["exec", "--base"]).arg(path).arg("--").args(&command);
+        context.ui.out(&cmd.to_string());
         return Ok(0);
     }
     let wanted = Wanted { overlays: &args.options.overlay, writable: Writable::Named(None) };

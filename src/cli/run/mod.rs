@@ -69,7 +69,7 @@ pub fn run(args: &Run, context: &Context) -> Outcome {
     let tasks = args.array.as_deref().map(array).transpose()?;
     let matches = Cli::command().try_get_matches_from(env::command_line_os()).ok();
     let typed = matches.as_ref().and_then(|matches| matches.subcommand_matches("run"));
-    let exec = options::words(&script, typed)?;
+    let exec = options::words(&script, typed, context)?;
     let exec = overlays::resolve(&label, &script, exec, args, context)?;
     let planned = plan(args, context, &label, bytes, script, tasks, exec)?;
     if args.dry_run {

@@ -6,6 +6,7 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, Parser};
 
 use crate::cli::args::{OptionWords, Options};
 use crate::cli::failure::Failure;
+use crate::cli::{Context, info};
 use crate::exec::binds;
 use crate::model::env::is_name;
 use crate::model::need::Need;
@@ -25,7 +26,7 @@ pub struct Exec {
 }
 
 /// The options of a script's lines, then those typed; a word that is no option is refused with its place.
-pub fn words(script: &Script, typed: Option<&ArgMatches>) -> Result<Exec, Failure> {
+pub fn words(script: &Script, typed: Option<&ArgMatches>, context: &Context) -> Result<Exec, Failure> {
     let mut exec = Exec::default();
     for line in &script.options {
         let parsed = parse(line)?;
@@ -37,12 +38,12 @@ pub fn words(script: &Script, typed: Option<&ArgMatches>) -> Result<Exec, Failur
         let words: Vec<String> = line.words.iter().map(|(_, word)| word.clone()).collect();
         if let Ok(matches) = OptionWords::command().try_get_matches_from(words) {
             let place = |why: String| Failure::usage(format!("{}: #{}: {why}", line.loc, line.marker));
-            add(&mut exec.words, rebuilt(&matches)).map_err(place)?;
+            add(&mut exec.words, rebuilt(&matches), context).map_err(place)?;
         }
     }
     if let Some(matches) = typed {
         exec.typed = matches.get_many::<String>("overlay").into_iter().flatten().cloned().collect();
-        add(&mut exec.words, rebuilt(matches)).map_err(Failure::usage)?;
+        add(&mut exec.words, rebuilt(matches), context).map_err(Failure::usage)?;
     }
     // What a job would only find when it runs.
     understood(&exec.words)?;
@@ -53,13 +54,20 @@ pub fn words(script: &Script, typed: Option<&ArgMatches>) -> Result<Exec, Failur
 const GPUS: [&str; 3] = ["--nv", "--rocm", "--no-gpu"];
 
 /// Adds words that win over those before them. Paths become absolute, as a job may run elsewhere.
-fn add(all: &mut Vec<String>, words: Vec<String>) -> Result<(), String> {
+fn add(all: &mut Vec<String>, words: Vec<String>, context: &Context) -> Result<(), String> {
     let cwd = env::current_dir();
     for word in words {
         let word = match word.split_once('=') {
-            Some(("--base", path)) => {
-                let path = cwd.join(path);
-                fs::metadata(&path).map_err(|error| format!("--base: {error}"))?;
+            Some(("--base", text)) => {
+                // A path, else the name of an overlay, as for `ovl exec`.
+                let path = cwd.join(text);
+                let path = match fs::metadata_if_exists(&path) {
+                    Ok(Some(_)) => path,
+                    Ok(None) => {
+                        info::locate(text, context).map_err(|failure| format!("--base: {}", failure.message))?
+                    }
+                    Err(error) => return Err(format!("--base: {error}")),
+                };
                 format!("--base={}", path.display())
             }
             Some(("--bind", text)) => {
