@@ -37,7 +37,7 @@ impl Dir {
 
     fn get(&self, url: &str, sum: Option<&str>) -> Result<Fetched, NetError> {
         let sum = sum.map(|hex| Sum::Sha256(hex.to_owned()));
-        net::download(&Download { url, to: &self.0.join("file"), sum, size: None }, &Unwatched)
+        net::download(&Download { sum, ..Download::new(url, &self.0.join("file")) }, &Unwatched)
     }
 
     fn file(&self) -> Vec<u8> {
@@ -263,11 +263,54 @@ fn an_interrupt_ends_a_transfer_soon_and_keeps_what_has_come() {
         move |asked| Reply { drip: Duration::from_millis(100), ..Reply::file(asked, &all, "\"one\"") }
     });
     let url = web.url("f");
-    let what = Download { url: &url, to: &dir.0.join("file"), sum: None, size: None };
+    let to = dir.0.join("file");
+    let what = Download::new(&url, &to);
     let error = net::download(&what, &Impatient(Mutex::new(0))).unwrap_err();
     assert!(matches!(error.trouble, Trouble::Interrupted), "{error}");
     net::download(&what, &Unwatched).unwrap();
     assert!(dir.file() == all && web.asked()[1].headers.contains_key("range"));
+}
+
+#[test]
+fn no_more_is_taken_than_is_wanted() {
+    let dir = Dir::new();
+    // One that says how much comes, and one that does not.
+    let says = Web::start(|_| Reply::new(200, vec![7; 200_000]));
+    let chunked = Web::start(|_| Reply::new(200, vec![7; 200_000]).with("Transfer-Encoding", "identity"));
+    let file = dir.0.join("large");
+    std::fs::write(&file, vec![7; 200_000]).unwrap();
+    let to = dir.0.join("file");
+    for url in [says.url("f"), chunked.url("f"), format!("file://{}", file.display())] {
+        for (size, most) in [(Some(100_000), None), (None, Some(100_000))] {
+            let what = Download { size, most, ..Download::new(&url, &to) };
+            let error = net::download(&what, &Unwatched).unwrap_err();
+            assert!(matches!(error.trouble, Trouble::TooLarge(100_000)), "{url}: {error}");
+            assert_eq!(dir.names(), ["large"]);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_through_what_lies_at_the_parts_name() {
+    let dir = Dir::new();
+    let web = Web::of_files(vec![("f".into(), content())]);
+    let (url, to) = (web.url("f"), dir.0.join("file"));
+    let id: String = ovl::sys::digest::of(url.as_bytes()).chars().skip("sha256:".len()).take(16).collect();
+    let part = ovl::sys::fs::sibling(&to, &format!(".{id}.part"));
+    let victim = dir.0.join("victim");
+    let lay: [&dyn Fn(); 3] = [
+        &|| std::os::unix::fs::symlink(&victim, &part).unwrap(),
+        &|| std::fs::hard_link(&victim, &part).unwrap(),
+        &|| nix::unistd::mkfifo(&part, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+    ];
+    for (number, lay) in lay.iter().enumerate() {
+        std::fs::write(&victim, "precious").unwrap();
+        let _ = std::fs::remove_file(&part);
+        lay();
+        net::download(&Download::new(&url, &to), &Unwatched).unwrap();
+        assert!(dir.file() == content(), "{number}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious", "{number}");
+    }
 }
 
 #[test]
@@ -284,12 +327,12 @@ fn a_full_disk_is_told_with_its_path() {
     assert!(mounted(&["mount", "-t", "tmpfs", "-o", "size=256k", "none"], &small).unwrap().success());
     let web = Web::of_files(vec![("f".into(), content())]);
     let url = web.url("f");
-    let told = net::download(&Download { url: &url, to: &small.join("f"), sum: None, size: None }, &Unwatched);
+    let told = net::download(&Download::new(&url, &small.join("f")), &Unwatched);
     // A server that does not say how much will come.
     let chunked = Web::start(|_| Reply { length: Some(200_000), ..Reply::new(200, vec![7; 200_000]) });
     std::fs::write(small.join("other"), vec![1; 150_000]).unwrap();
     let url = chunked.url("g");
-    let late = net::download(&Download { url: &url, to: &small.join("g"), sum: None, size: None }, &Unwatched);
+    let late = net::download(&Download::new(&url, &small.join("g")), &Unwatched);
     assert!(mounted(&["umount"], &small).unwrap().success());
     for error in [told.unwrap_err(), late.unwrap_err()] {
         assert!(error.is_full() && error.to_string().contains(small.to_str().unwrap()), "{error}");

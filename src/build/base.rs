@@ -96,7 +96,7 @@ pub fn fetch(
         if config.offline() && !what.url.starts_with("file:") {
             return Err(NetError::new(&what.url, net::Trouble::Offline).into());
         }
-        let fetched = net::download(&Download { url: &what.url, to: &to, sum, size: None }, watch)?;
+        let fetched = net::download(&Download { sum, ..Download::new(&what.url, &to) }, watch)?;
         (to, fetched, true)
     };
     let ending = match bases::ending_of(&from) {

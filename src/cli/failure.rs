@@ -319,6 +319,12 @@ impl From<BuildError> for Failure {
                 FetchError::Net(error) if !error.hint().is_empty() => {
                     Failure::new(code::UNFIT, text).hint(error.hint())
                 }
+                FetchError::Damaged(_) | FetchError::Gone(_) => {
+                    let hint = "the channel's list and its files do not fit: whoever keeps it makes them anew with \
+                                conda index; remove a damaged copy of yours";
+                    Failure::new(code::UNFIT, text).hint(hint)
+                }
+                FetchError::Credentials(error) => Failure::new(code::UNFIT, text).hint(error.hint()),
                 _ => Failure::new(code::UNFIT, text),
             },
             BuildError::Pack { source, .. } => {

@@ -4,14 +4,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rattler_networking::authentication_storage::StorageBackend;
 use rattler_networking::authentication_storage::backends::file::FileStorage;
 use rattler_networking::authentication_storage::backends::memory::MemoryStorage;
 use rattler_networking::{Authentication, AuthenticationMiddleware, AuthenticationStorage, LazyClient};
 use reqwest_middleware::ClientBuilder;
+use url::Url;
 
 use super::error::CondaError;
-use crate::sys::{env, fs};
+use crate::net::{self, Access};
+use crate::sys::env;
 
 /// The client for channels: the common one, with credentials.
 pub fn client() -> Result<LazyClient, CondaError> {
@@ -31,16 +35,42 @@ fn storage() -> Result<AuthenticationStorage, CondaError> {
         })?;
         storage.add_backend(Arc::new(file));
     }
-    let netrc = env::var_os("NETRC").map(PathBuf::from).or_else(|| home(".netrc"));
-    // As curl does: a netrc that cannot be read is none.
-    let text = netrc.and_then(|path| fs::read_if_exists(&path).ok().flatten()).unwrap_or_default();
     let memory = MemoryStorage::with_name("netrc");
-    for (host, username, password) in netrc_entries(&String::from_utf8_lossy(&text)) {
+    for (host, username, password) in netrc_entries(&net::netrc().unwrap_or_default()) {
         // It only fails when another thread has panicked meanwhile.
         let _ = memory.store(&host, &Authentication::BasicHTTP { username, password });
     }
     storage.add_backend(Arc::new(memory));
     Ok(storage)
+}
+
+/// What the server of a channel is shown when it is asked for archives: the same as for its lists.
+pub(super) struct Credentials(AuthenticationStorage);
+
+impl Credentials {
+    /// From the same places as [`client`]'s.
+    pub fn new() -> Result<Credentials, CondaError> {
+        storage().map(Credentials)
+    }
+
+    /// For an archive of a channel. A list of packages may lead elsewhere: what is meant for its channel's host is shown to
+    /// no other, and in no other way.
+    pub fn of(&self, archive: &Url, channel: Option<&str>) -> Access {
+        let channel = channel.and_then(|channel| Url::parse(channel).ok());
+        if channel.is_some_and(|channel| channel.origin() != archive.origin()) {
+            return Access::Anonymous;
+        }
+        match self.0.get_by_url(archive.clone()) {
+            Ok((_, Some(Authentication::BearerToken(token) | Authentication::OAuth { access_token: token, .. }))) => {
+                Access::Header(format!("Bearer {token}"))
+            }
+            Ok((_, Some(Authentication::BasicHTTP { username, password }))) => {
+                Access::Header(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
+            }
+            Ok((_, Some(Authentication::CondaToken(token)))) => Access::Token(token),
+            _ => Access::Anonymous,
+        }
+    }
 }
 
 /// Hosts with user and password (ftp(1), "THE .netrc FILE"); a `default` and macros are passed over.

@@ -5,15 +5,17 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rattler_conda_types::RepoDataRecord;
 use rattler_digest::digest::Digest;
 use rattler_digest::{Md5, Sha256};
 
+use super::auth::Credentials;
+use super::error::CondaError;
 use crate::config::Config;
-use crate::net::{self, Download, NetError, Sum, Watch};
+use crate::net::{self, Access, Download, NetError, Sum, Watch};
 use crate::store::claim::{self, Tried};
 use crate::sys::fs::{self, PathError};
 use crate::sys::host;
@@ -37,9 +39,15 @@ pub enum FetchError {
     /// A file that is where a channel says it is, and not what the channel says it is.
     #[error("{0} is damaged: its digest is not the one the channel gives")]
     Damaged(String),
+    /// A channel in a directory names a file that is not there.
+    #[error("{} is not there, although its channel names it", .0.display())]
+    Gone(PathBuf),
     /// A transfer.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// A file of credentials that cannot be read.
+    #[error(transparent)]
+    Credentials(Box<CondaError>),
     /// The cache itself.
     #[error(transparent)]
     File(#[from] PathError),
@@ -98,6 +106,7 @@ impl Cache {
             done: AtomicU64::new(0),
             total: records.iter().filter_map(|record| record.package_record.size).sum(),
             watch,
+            credentials: OnceLock::new(),
         };
         let next = AtomicUsize::new(0);
         let found: Vec<Mutex<Option<PathBuf>>> = records.iter().map(|_| Mutex::new(None)).collect();
@@ -139,7 +148,7 @@ impl Cache {
         {
             return match check(&path, record, all)? {
                 Checked::Good => Ok(Some(path)),
-                Checked::Absent => Ok(None),
+                Checked::Absent => Err(FetchError::Gone(path)),
                 Checked::Bad => Err(FetchError::Damaged(path.display().to_string())),
             };
         }
@@ -149,11 +158,16 @@ impl Cache {
         let Some(dir) = self.dirs.first().filter(|_| !offline) else { return Ok(None) };
         fs::create_dirs(dir)?;
         let target = dir.join(name(record));
+        let mut told = false;
         loop {
             // Where claims cannot be made, two may fetch the same: each under a name of its own.
             let claim = match claim::acquire(&target, self.lease, None) {
                 Ok(Tried::Got(claim)) => Some(claim),
-                Ok(Tried::Busy(_)) => {
+                Ok(Tried::Busy(owner)) => {
+                    if !told {
+                        all.watch.waits_for(&format!("{}, which is fetched by {owner}", plain(record)));
+                        told = true;
+                    }
                     if all.cancelled() {
                         return Err(FetchError::Interrupted);
                     }
@@ -173,7 +187,8 @@ impl Cache {
             let own = if claim.is_some() { host::user() } else { host::token() };
             let fresh = fs::sibling(&target, &format!(".{own}"));
             get(record, &fresh, all)?;
-            share(dir, &fresh)?;
+            // Nobody writes to what others read; in a directory of a group another file may take its name.
+            fs::set_mode(&fresh, 0o444)?;
             fs::rename(&fresh, &target)?;
             return Ok(Some(target));
         }
@@ -182,11 +197,16 @@ impl Cache {
     /// Where a good one is.
     fn there(&self, record: &RepoDataRecord, all: &All) -> Result<Option<PathBuf>, FetchError> {
         for dir in &self.dirs {
-            // Caches of conda and others have the plain name.
-            for name in [name(record), plain(record)] {
+            // Caches of conda and others have the plain name; what it is, only a digest tells.
+            let known = &record.package_record;
+            let plain = (known.sha256.is_some() || known.md5.is_some()).then(|| plain(record));
+            for name in [Some(name(record)), plain].into_iter().flatten() {
                 let path = dir.join(name);
-                if matches!(check(&path, record, all)?, Checked::Good) {
-                    return Ok(Some(path));
+                match check(&path, record, all) {
+                    Ok(Checked::Good) => return Ok(Some(path)),
+                    // What cannot be read is not there for us.
+                    Ok(_) | Err(FetchError::File(_)) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -199,9 +219,23 @@ struct All<'a> {
     done: AtomicU64,
     total: u64,
     watch: &'a dyn Watch,
+    /// Read when the first transfer needs them.
+    credentials: OnceLock<Credentials>,
 }
 
 impl All<'_> {
+    /// What the server of a package is shown.
+    fn access(&self, record: &RepoDataRecord) -> Result<Access, FetchError> {
+        let credentials = match self.credentials.get() {
+            Some(known) => known,
+            None => {
+                let made = Credentials::new().map_err(|error| FetchError::Credentials(Box::new(error)))?;
+                self.credentials.get_or_init(|| made)
+            }
+        };
+        Ok(credentials.of(&record.url, record.channel.as_deref()))
+    }
+
     fn cancelled(&self) -> bool {
         self.watch.cancelled()
     }
@@ -244,7 +278,10 @@ fn name(record: &RepoDataRecord) -> String {
     let digest = known.sha256.as_ref().map(|sum| hex(sum)).or(known.md5.as_ref().map(|sum| hex(sum)));
     match digest.as_deref().and_then(|digest| digest.get(..16)) {
         Some(digest) => format!("{digest}-{}", plain(record)),
-        None => plain(record),
+        // Nothing else tells it from another channel's.
+        None => {
+            format!("{}-{}", hex(&Sha256::digest(record.url.as_str())).get(..16).unwrap_or_default(), plain(record))
+        }
     }
 }
 
@@ -290,7 +327,8 @@ fn digest<D: Digest>(path: &Path, all: &All) -> Result<Vec<u8>, FetchError> {
 fn get(record: &RepoDataRecord, to: &Path, all: &All) -> Result<(), FetchError> {
     let known = &record.package_record;
     let sum = known.sha256.as_ref().map(|sum| Sum::Sha256(hex(sum)));
-    let what = Download { url: record.url.as_str(), to, sum, size: known.size };
+    let access = all.access(record)?;
+    let what = Download { sum, size: known.size, access, ..Download::new(record.url.as_str(), to) };
     net::download(&what, &One { all, last: AtomicU64::new(0) })?;
     if known.sha256.is_none()
         && let Some(sum) = &known.md5
@@ -299,13 +337,5 @@ fn get(record: &RepoDataRecord, to: &Path, all: &All) -> Result<(), FetchError> 
         fs::remove_file(to)?;
         return Err(FetchError::Damaged(net::redacted(record.url.as_str())));
     }
-    Ok(())
-}
-
-/// In a directory that a group may write to, the group may replace what is in it.
-fn share(dir: &Path, file: &Path) -> Result<(), FetchError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::metadata(dir)?.permissions().mode();
-    fs::set_mode(file, 0o644 | mode & 0o020)?;
     Ok(())
 }

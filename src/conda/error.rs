@@ -5,7 +5,11 @@ use std::error::Error;
 use rattler_repodata_gateway::GatewayError;
 use rattler_repodata_gateway::fetch::FetchRepoDataError;
 
-use crate::net::NetError;
+use crate::net::{NetError, redacted_text};
+
+/// Where secrets of addresses belong.
+pub(super) const KEEP: &str =
+    "leave it out of the address, and put it into ~/.netrc or into rattler's file of credentials";
 
 /// A conda environment that cannot be thought through.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +111,7 @@ impl CondaError {
             _ => "compute nodes often have no network: try it on a login node, and look at http_proxy and https_proxy"
                 .into(),
         };
-        CondaError::Channel { what, hint }
+        CondaError::Channel { what: redacted_text(&what), hint }
     }
 
     /// What to do about it; empty where nothing is known.
@@ -120,6 +124,7 @@ impl CondaError {
             CondaError::NoPackage { name, .. } => {
                 format!("search for it with: ovl search '*{name}*', and name further channels with -c")
             }
+            CondaError::Lock { why, .. } if why.ends_with("a password or token") => KEEP.into(),
             CondaError::Lock { .. } => String::new(),
             CondaError::Net(error) => error.hint().to_string(),
             CondaError::Interrupted => String::new(),

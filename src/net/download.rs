@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::{NetError, Trouble};
 use super::part::Part;
-use super::transfer::{self, Stopped};
+use super::transfer::{self, Stopped, Way};
 use crate::sys::fs;
 use crate::sys::{digest, signal};
 
@@ -21,6 +21,43 @@ pub struct Download<'a> {
     pub sum: Option<Sum>,
     /// Bytes, when known beforehand.
     pub size: Option<u64>,
+    /// The most that is taken, in bytes; more ends the transfer when it comes.
+    pub most: Option<u64>,
+    /// What is shown to the server.
+    pub access: Access,
+}
+
+impl<'a> Download<'a> {
+    /// Whatever comes from there.
+    pub fn new(url: &'a str, to: &'a Path) -> Download<'a> {
+        Download { url, to, sum: None, size: None, most: None, access: Access::Netrc }
+    }
+}
+
+/// What a server is shown of who asks. It is for the address alone: where that leads to another host, it is left out.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Access {
+    /// What netrc has for the host, if anything.
+    #[default]
+    Netrc,
+    /// Nothing.
+    Anonymous,
+    /// The value of an `Authorization` header.
+    Header(String),
+    /// A token that stands before the path, as `/t/TOKEN/…`.
+    Token(String),
+}
+
+/// A secret is not shown.
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Access::Netrc => "Netrc",
+            Access::Anonymous => "Anonymous",
+            Access::Header(_) => "Header(…)",
+            Access::Token(_) => "Token(…)",
+        })
+    }
 }
 
 /// What to fetch into a store in which files are called by their digest.
@@ -68,6 +105,8 @@ pub trait Watch: Sync {
     fn cancelled(&self) -> bool;
     /// Something worth a line of a log: another try, another server.
     fn note(&self, _text: &str) {}
+    /// Somebody else is at it; `what` tells who, to stand behind "waiting for".
+    fn waits_for(&self, _what: &str) {}
 }
 
 /// A watch for transfers that nobody looks at: only Ctrl-C ends them.
@@ -91,13 +130,22 @@ const MOST_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Fetches a file. Its parent directory must be there; the file is there whole or not at all.
 pub fn download(what: &Download, watch: &dyn Watch) -> Result<Fetched, NetError> {
-    let goal = Goal { urls: &[what.url], sum: what.sum.as_ref(), size: what.size, mode: 0o644 };
+    let access = &what.access;
+    let goal =
+        Goal { urls: &[what.url], sum: what.sum.as_ref(), size: what.size, most: what.most, access, mode: 0o644 };
     fetch(&goal, &fs::sibling(what.to, &format!(".{}.part", goal.id())), &|_| what.to.to_owned(), watch)
 }
 
 /// Fetches a file into a store; gives its path there. What is there already under the digest wanted is not looked at.
 pub fn download_into(what: &Keep, watch: &dyn Watch) -> Result<(PathBuf, Fetched), NetError> {
-    let goal = Goal { urls: what.urls, sum: what.sum.as_ref(), size: None, mode: what.mode };
+    let goal = Goal {
+        urls: what.urls,
+        sum: what.sum.as_ref(),
+        size: None,
+        most: None,
+        access: &Access::Netrc,
+        mode: what.mode,
+    };
     let part = what.dir.join(format!(".{}.part", goal.id()));
     let fetched = fetch(&goal, &part, &|sha256| what.dir.join(sha256), watch)?;
     Ok((what.dir.join(&fetched.sha256), fetched))
@@ -107,6 +155,8 @@ struct Goal<'a> {
     urls: &'a [&'a str],
     sum: Option<&'a Sum>,
     size: Option<u64>,
+    most: Option<u64>,
+    access: &'a Access,
     mode: u32,
 }
 
@@ -115,6 +165,10 @@ impl Goal<'_> {
     fn id(&self) -> String {
         let by = self.sum.map_or_else(|| self.urls.first().copied().unwrap_or_default(), Sum::hex);
         digest::of(by.as_bytes()).chars().skip("sha256:".len()).take(16).collect()
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way { known: self.sum.is_some(), access: self.access, most: self.most.or(self.size).unwrap_or(u64::MAX) }
     }
 
     fn told(&self, trouble: impl Into<Trouble>) -> NetError {
@@ -172,10 +226,14 @@ fn try_all(goal: &Goal, part: &mut Part, watch: &dyn Watch) -> Result<(), NetErr
         let mut wait: Option<Duration> = None;
         let mut again = Vec::new();
         for url in left {
-            let Stopped { error, after } = match transfer::run(url, part, goal.sum.is_some(), watch) {
+            let Stopped { error, after } = match transfer::run(url, part, &goal.way(), watch) {
                 Ok(()) => return Ok(()),
                 Err(stopped) => stopped,
             };
+            if matches!(error.trouble, Trouble::TooLarge(_)) {
+                // It is no beginning of what is wanted.
+                part.restart(None).map_err(|error| goal.told(error))?;
+            }
             if matches!(error.trouble, Trouble::Interrupted | Trouble::File(_) | Trouble::Room { .. }) {
                 return Err(error);
             }

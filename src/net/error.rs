@@ -132,7 +132,9 @@ impl NetError {
             }
             Trouble::Tls(_) => "a proxy that looks into connections needs its certificate in SSL_CERT_FILE",
             Trouble::Proxy(_) => "the proxy decides: ask those who run it, or name this host in no_proxy",
-            Trouble::Status(401 | 403) => "credentials are needed, or those given do not do (~/.netrc is read)",
+            Trouble::Status(401 | 403) => {
+                "credentials are needed, or those given do not do (~/.netrc is read where only you can read it)"
+            }
             Trouble::Status(404 | 410) => "check the address",
             Trouble::Status(407) => "the proxy wants credentials, as in https_proxy=http://user:password@host:port",
             Trouble::Status(429) => "the server is asked too often: try again later",
@@ -188,12 +190,18 @@ impl NetError {
     }
 }
 
-/// An error with all its causes; libraries tell the interesting part last.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// An error with all its causes; libraries tell the interesting part last. Their addresses are left out: who tells the
+/// error knows the address, and how to show it.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let said = |error: &(dyn std::error::Error + 'static)| {
+        let text = error.to_string();
+        let url = error.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::url);
+        url.map_or_else(|| text.clone(), |url| text.replace(&format!(" for url ({url})"), ""))
+    };
+    let mut text = said(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let more = cause.to_string();
+        let more = said(cause);
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
@@ -202,7 +210,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// An address without what is secret in it: user, password, query, fragment.
+/// An address without what is secret in it: user, password, query, fragment, and the token in `/t/TOKEN/…`.
 pub fn redacted(url: &str) -> String {
     match url::Url::parse(url) {
         Ok(mut parsed) => {
@@ -210,22 +218,35 @@ pub fn redacted(url: &str) -> String {
             let _ = parsed.set_password(None);
             parsed.set_query(None);
             parsed.set_fragment(None);
+            let path = without_token(parsed.path());
+            parsed.set_path(&path);
             parsed.to_string()
         }
         Err(_) => {
-            let bare = url.split(['?', '#']).next().unwrap_or_default();
+            let bare = without_token(url.split(['?', '#']).next().unwrap_or_default());
             match bare.split_once("://") {
                 Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
-                None => bare.to_owned(),
+                None => bare,
             }
         }
+    }
+}
+
+/// Servers of channels know their users by a part of the path.
+fn without_token(path: &str) -> String {
+    match path.split_once("/t/") {
+        Some((before, after)) => match after.split_once('/') {
+            Some((_, rest)) => format!("{before}/t/***/{rest}"),
+            None => path.to_owned(),
+        },
+        None => path.to_owned(),
     }
 }
 
 /// A line of another program without what is secret in the addresses in it.
 pub fn redacted_text(line: &str) -> String {
     let word = |word: &str| {
-        let bare = word.trim_matches(['\'', '"', ':', ',']);
+        let bare = word.trim_matches(['\'', '"', ':', ',', '(', ')']);
         if bare.contains("://") { word.replace(bare, &redacted(bare)) } else { word.to_owned() }
     };
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
@@ -238,6 +259,17 @@ mod tests {
     #[test]
     fn nothing_secret_is_shown() {
         assert_eq!(redacted("https://u:geheim@host/a?token=geheim#geheim"), "https://host/a");
+        assert_eq!(redacted("https://host/t/geheim/c/linux-64/a.conda"), "https://host/t/***/c/linux-64/a.conda");
+        assert_eq!(redacted("https://host/c/t/a.conda"), "https://host/c/t/a.conda");
+        assert_eq!(redacted_text("error for url (http://h/x?token=geheim)"), "error for url (http://h/x)");
         assert!(!NetError::new("https://u:geheim@h/x", Trouble::Slow).to_string().contains("geheim"));
+    }
+    #[test]
+    fn what_the_client_says_of_an_address_is_left_out() {
+        let url = "http://127.0.0.1:1/x?token=geheim";
+        let error = crate::net::http().unwrap().get(url).send();
+        let error = crate::net::block_on(error).unwrap().unwrap_err();
+        let told = NetError::of(url, &error).to_string();
+        assert!(told.starts_with("http://127.0.0.1:1/x: no connection: ") && !told.contains("geheim"), "{told}");
     }
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use download::{Download, Fetched, Keep, Sum, Unwatched, Watch, bytes, download, download_into};
+pub use download::{Access, Download, Fetched, Keep, Sum, Unwatched, Watch, bytes, download, download_into};
 pub use error::{NetError, Trouble, redacted, redacted_text};
+pub use netrc::text as netrc;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -69,6 +70,8 @@ pub fn builder() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(concat!("ovl/", env!("CARGO_PKG_VERSION")))
+        // An address may hold a token, which is nobody else's business.
+        .referer(false)
         .connect_timeout(CONNECT.min(patience().silence))
         .read_timeout(patience().silence)
 }

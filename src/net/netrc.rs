@@ -9,12 +9,17 @@ use crate::sys::{env, fs, host};
 /// Largest file that is read, in bytes.
 const LARGEST: usize = 1 << 20;
 
-/// User and password for the host of an address. A file that others can read or that is not the user's is passed over.
+/// User and password for the host of an address.
 pub fn credentials(url: &str) -> Option<(String, String)> {
     let parsed = url::Url::parse(url).ok()?;
     if !parsed.username().is_empty() || !matches!(parsed.scheme(), "http" | "https") {
         return None;
     }
+    find(&text()?, parsed.host_str()?)
+}
+
+/// The whole file. One that others can read or that is not the user's is passed over.
+pub fn text() -> Option<String> {
     let named = env::var_os("NETRC").map(PathBuf::from);
     let path = named.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".netrc")))?;
     let meta = fs::metadata_if_exists(&path).ok().flatten()?;
@@ -22,7 +27,7 @@ pub fn credentials(url: &str) -> Option<(String, String)> {
         return None;
     }
     let text = fs::read_start(&path, LARGEST).ok()?;
-    find(&String::from_utf8_lossy(&text), parsed.host_str()?)
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn find(text: &str, host: &str) -> Option<(String, String)> {

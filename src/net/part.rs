@@ -12,7 +12,7 @@ use super::download::Watch;
 use super::error::Trouble;
 use crate::sys::fs::{self, PathError};
 use crate::sys::lock::{self, Kind, Taken};
-use crate::sys::{digest, host};
+use crate::sys::{digest, host, own};
 
 /// What told a server's file from the next version of it, when the part was begun (RFC 9110, 8.8).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,9 @@ impl Part {
         let mut told = false;
         loop {
             let file = match open_or_create(path) {
-                Ok(file) => file,
+                Ok(Some(file)) => file,
+                // Its name can be told beforehand: somebody has laid something else there.
+                Ok(None) => return Ok((Part::private(path)?, told)),
                 // Somebody else's unfinished file in a shared directory.
                 Err(error) if error.is_denied() => return Ok((Part::private(path)?, told)),
                 Err(error) => return Err(error.into()),
@@ -181,15 +183,16 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn open_or_create(path: &Path) -> Result<File, PathError> {
+/// None where what has the name is no file of ours.
+fn open_or_create(path: &Path) -> Result<Option<File>, PathError> {
     loop {
-        match fs::open_rw(path) {
+        match own::open_rw(path) {
             Err(error) if error.is_not_found() => {}
             other => return other,
         }
         match fs::create_new(path, 0o600) {
             Err(error) if error.is_taken() => {}
-            other => return other,
+            other => return other.map(Some),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName};
-use reqwest::{RequestBuilder, Response, header};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, header};
 
-use super::download::Watch;
+use super::download::{Access, Watch};
 use super::error::{NetError, Trouble};
 use super::netrc;
 use super::part::{Part, Validator};
@@ -31,20 +31,31 @@ impl From<NetError> for Stopped {
 /// How often an interrupt is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Brings a part to its end. `known` says that a digest will tell whether the pieces fit together.
-pub fn run(url: &str, part: &mut Part, known: bool, watch: &dyn Watch) -> Result<(), Stopped> {
+/// How something is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// A digest will tell whether the pieces fit together.
+    pub known: bool,
+    /// The most bytes that are taken.
+    pub most: u64,
+    /// What the server is shown.
+    pub access: &'a Access,
+}
+
+/// Brings a part to its end.
+pub fn run(url: &str, part: &mut Part, way: &Way, watch: &dyn Watch) -> Result<(), Stopped> {
     if let Some(path) = local(url)? {
-        return Ok(copy(url, &path, part, watch)?);
+        return Ok(copy(url, &path, part, way.most, watch)?);
     }
     let client = super::http()?;
     super::block_on(async {
         let mut ask_whole = false;
         loop {
-            let resume = if ask_whole { None } else { resumable(url, part, known) };
+            let resume = if ask_whole { None } else { resumable(url, part, way.known) };
             if resume.is_none() {
                 part.restart(None).map_err(|error| NetError::new(url, error.into()))?;
             }
-            let mut request = authorized(url, client.get(url));
+            let mut request = authorized(client, url, way.access);
             if let Some(validator) = resume {
                 request = request.header(header::RANGE, format!("bytes={}-", part.len));
                 if let Some(tag) = validator.etag.or(validator.modified).filter(|_| validator.url == url) {
@@ -70,7 +81,7 @@ pub fn run(url: &str, part: &mut Part, known: bool, watch: &dyn Watch) -> Result
                     return Err(Stopped { error, after: retry_after(answer.headers()) });
                 }
             }
-            return Ok(take(url, answer, part, watch).await?);
+            return Ok(take(url, answer, part, way.most, watch).await?);
         }
     })?
 }
@@ -153,10 +164,28 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     text(headers, &header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn authorized(url: &str, request: RequestBuilder) -> RequestBuilder {
-    match netrc::credentials(url) {
-        Some((user, secret)) => request.basic_auth(user, Some(secret)),
-        None => request,
+/// A request with what the server is to be shown. The client leaves the header out where an answer leads to another host.
+fn authorized(client: &Client, url: &str, access: &Access) -> RequestBuilder {
+    match access {
+        Access::Anonymous => client.get(url),
+        Access::Netrc => match netrc::credentials(url) {
+            Some((user, secret)) => client.get(url).basic_auth(user, Some(secret)),
+            None => client.get(url),
+        },
+        Access::Header(value) => match HeaderValue::from_str(value) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                client.get(url).header(header::AUTHORIZATION, value)
+            }
+            Err(_) => client.get(url),
+        },
+        Access::Token(token) => match url::Url::parse(url) {
+            Ok(mut parsed) => {
+                parsed.set_path(&format!("/t/{token}{}", parsed.path()));
+                client.get(parsed)
+            }
+            Err(_) => client.get(url),
+        },
     }
 }
 
@@ -172,13 +201,19 @@ async fn heard<T>(future: impl Future<Output = T>, watch: &dyn Watch) -> Option<
     }
 }
 
-async fn take(url: &str, mut answer: Response, part: &mut Part, watch: &dyn Watch) -> Result<(), NetError> {
+async fn take(url: &str, mut answer: Response, part: &mut Part, most: u64, watch: &dyn Watch) -> Result<(), NetError> {
     let told = |trouble| NetError::new(url, trouble);
     let total = answer.content_length().and_then(|rest| rest.checked_add(part.len));
+    if total.is_some_and(|total| total > most) {
+        return Err(told(Trouble::TooLarge(most)));
+    }
     room(url, part, total)?;
     loop {
         let piece = heard(answer.chunk(), watch).await.ok_or_else(|| told(Trouble::Interrupted))?;
         let Some(piece) = piece.map_err(|error| NetError::of(url, &error))? else { break };
+        if piece.len() as u64 > most.saturating_sub(part.len) {
+            return Err(told(Trouble::TooLarge(most)));
+        }
         part.add(&piece).map_err(|error| told(error.into()))?;
         watch.progress(part.len, total);
         if watch.cancelled() {
@@ -217,7 +252,7 @@ fn local(url: &str) -> Result<Option<PathBuf>, NetError> {
     }
 }
 
-fn copy(url: &str, path: &std::path::Path, part: &mut Part, watch: &dyn Watch) -> Result<(), NetError> {
+fn copy(url: &str, path: &std::path::Path, part: &mut Part, most: u64, watch: &dyn Watch) -> Result<(), NetError> {
     let told = |error: PathError| NetError::new(url, error.into());
     // Reading it is as fast as comparing what is there.
     part.restart(None).map_err(told)?;
@@ -226,11 +261,17 @@ fn copy(url: &str, path: &std::path::Path, part: &mut Part, watch: &dyn Watch) -
     if !meta.is_file() {
         return Err(NetError::new(url, Trouble::Address("this is no regular file".into())));
     }
+    if meta.len() > most {
+        return Err(NetError::new(url, Trouble::TooLarge(most)));
+    }
     room(url, part, Some(meta.len()))?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(|error| told(PathError::new("read", path)(error)))? {
             0 => return Ok(()),
+            got if got as u64 > most.saturating_sub(part.len) => {
+                return Err(NetError::new(url, Trouble::TooLarge(most)));
+            }
             got => part.add(&buffer[..got]).map_err(told)?,
         }
         watch.progress(part.len, Some(meta.len()));
@@ -253,7 +294,7 @@ pub fn small(url: &str, most: u64) -> Result<Vec<u8>, NetError> {
     }
     let client = super::http()?;
     super::block_on(async {
-        let request = authorized(url, client.get(url)).send();
+        let request = authorized(client, url, &Access::Netrc).send();
         let interrupted = || NetError::new(url, Trouble::Interrupted);
         let answer = heard(request, &super::Unwatched).await.ok_or_else(interrupted)?;
         let mut answer = answer.map_err(|error| NetError::of(url, &error))?;

@@ -18,6 +18,7 @@ pub mod loopdev;
 pub mod making;
 pub mod meet;
 pub mod mount;
+pub mod own;
 pub mod owner;
 pub mod pass;
 pub mod process;

@@ -17,7 +17,7 @@ use super::layers;
 use super::recipes::{self, RecipeError};
 use crate::config::LayerDir;
 use crate::model::name;
-use crate::net::{self, Download, NetError, Sum, Trouble, Unwatched};
+use crate::net::{self, Download, NetError, Sum, Unwatched};
 use crate::sys::fs::{self, PathError};
 use crate::sys::{clock, digest};
 
@@ -358,10 +358,6 @@ fn is_name_like(path: &str) -> bool {
 /// Fetches into a file whose digest is known.
 fn bring(url: &str, to: &Path, sha256: &str) -> Result<(), NetError> {
     let sum = Some(Sum::Sha256(sha256.to_owned()));
-    let fetched = net::download(&Download { url, to, sum, size: None }, &Unwatched)?;
-    if fetched.bytes > recipes::LARGEST {
-        let _ = fs::remove_file(to);
-        return Err(NetError::new(url, Trouble::TooLarge(recipes::LARGEST)));
-    }
-    Ok(())
+    let most = Some(recipes::LARGEST);
+    net::download(&Download { sum, most, ..Download::new(url, to) }, &Unwatched).map(|_| ())
 }

@@ -50,6 +50,10 @@ impl net::Watch for Told<'_> {
     fn cancelled(&self) -> bool {
         self.stop()
     }
+
+    fn waits_for(&self, what: &str) {
+        self.listener.hear(&Event::Waiting { name: self.step.name().clone(), reason: what.to_owned() });
+    }
 }
 
 impl write::Watch for Told<'_> {
