@@ -20,7 +20,7 @@ use super::setup::{Setup, Wishes, shown};
 use super::virtuals;
 use crate::config::Config;
 use crate::net;
-use crate::recipe::conda::{Archive, Content, Environment};
+use crate::recipe::conda::{self as text, Archive, Content, Environment};
 use crate::recipe::spec::At;
 use crate::sys::signal;
 
@@ -59,7 +59,7 @@ impl Conda {
     }
 
     /// The packages of an environment. `label` names its text in messages.
-    pub fn lock(&self, label: &str, text: &str, environment: &Environment) -> Result<Locked, CondaError> {
+    pub fn lock(&self, label: &str, given: &str, environment: &Environment) -> Result<Locked, CondaError> {
         let platform = self.setup.platform(Some(environment))?;
         let mut locked = match &environment.content {
             Content::Wishes(wishes) => {
@@ -67,9 +67,14 @@ impl Conda {
                 self.solve(&wishes, environment, platform, &[])?
             }
             Content::Explicit(archives) => explicit(label, archives, platform)?,
-            Content::Lock => Locked::from_lock_file(text, platform)
+            Content::Lock => Locked::from_lock_file(given, platform)
                 .map_err(|error| CondaError::Lock { label: label.to_owned(), why: error.to_string() })?,
         };
+        for url in locked.records.iter().map(|record| &record.url).filter(|url| text::is_secret(url)) {
+            let why = format!("the address {} carries a password or token", net::redacted(url.as_str()));
+            return Err(CondaError::Lock { label: label.to_owned(), why });
+        }
+        locked.channels = locked.channels.iter().map(|url| net::redacted(url)).collect();
         locked.pip = environment.pip.iter().map(|at| at.value.clone()).collect();
         locked.variables = environment.variables.iter().cloned().collect();
         Ok(locked)
@@ -313,7 +318,10 @@ impl Conda {
         }
         let answer = wait(&self.cached)?.map_err(|_| told)?;
         if let Ok(mut notes) = self.notes.lock() {
-            let note = format!("the channels do not answer; what was read of them earlier is used ({error})");
+            let note = format!(
+                "the channels do not answer; what was read of them earlier is used ({})",
+                net::redacted_text(&error.to_string())
+            );
             if !notes.contains(&note) {
                 notes.push(note);
             }

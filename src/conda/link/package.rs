@@ -73,8 +73,15 @@ impl Package {
         let index =
             payload.info("index.json").map_err(|error| bad(&error))?.ok_or_else(|| bad(&"no info/index.json"))?;
         let index = IndexJson::from_slice(&index).map_err(|error| bad(&format!("info/index.json: {error}")))?;
-        if index.name != record.package_record.name || index.version != record.package_record.version {
-            let found = format!("it holds {} {}", index.name.as_normalized(), index.version);
+        let known = &record.package_record;
+        // Where a digest tells that it is the one meant, what it says of its build and platform may be older than the list.
+        let unsure = known.sha256.is_none() && known.md5.is_none();
+        let subdir = index.subdir.as_ref().is_some_and(|subdir| *subdir != known.subdir);
+        let other = unsure && (index.build != known.build || subdir);
+        if index.name != known.name || index.version != known.version || other {
+            let subdir = index.subdir.as_deref().unwrap_or("?");
+            let found =
+                format!("it holds {} {} {} for {subdir}", index.name.as_normalized(), index.version, index.build);
             return Err(bad(&found));
         }
         complete(&mut record, index);

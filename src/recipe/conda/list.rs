@@ -3,7 +3,7 @@
 use rattler_conda_types::package::CondaArchiveIdentifier;
 use url::Url;
 
-use super::{Archive, Content, EXPLICIT, Environment, check_wish, platform_of};
+use super::{Archive, Content, EXPLICIT, Environment, check_wish, is_secret, platform_of};
 use crate::model::loc::Loc;
 use crate::recipe::finding::{Finding, Rule};
 use crate::recipe::spec::At;
@@ -45,6 +45,12 @@ pub fn explicit(file: &str, text: &str, findings: &mut Vec<Finding>) -> Environm
     let mut archives = Vec::new();
     for (loc, line) in lines(file, text, false).filter(|(_, line)| *line != EXPLICIT) {
         match archive(line) {
+            Ok(value) if is_secret(&value.url) => {
+                let message = "a password in the address of a package";
+                findings.push(
+                    Finding::new(Rule::SecretDefault, &loc, message).hint("leave it out, and put it into ~/.netrc"),
+                );
+            }
             Ok(value) => archives.push(At { loc, value }),
             Err((offset, message)) => {
                 let loc = Loc { col: loc.col + line[..offset].chars().count(), ..loc };

@@ -105,6 +105,32 @@ pub fn wish(text: &str) -> Result<MatchSpec, String> {
     }
 }
 
+/// Whether an address holds a user, a password or a token (`/t/TOKEN/…`), which belong into a file of credentials.
+pub fn is_secret(url: &Url) -> bool {
+    let token = url.path().split_once("/t/").is_some_and(|(_, rest)| rest.contains('/'));
+    let remote = matches!(url.scheme(), "http" | "https");
+    url.password().is_some() || !url.username().is_empty() || (token && remote)
+}
+
+/// Checks a line for pip: what it names must mean the same wherever the environment is built.
+fn check_pip(loc: &Loc, line: &str, findings: &mut Vec<Finding>) -> bool {
+    const FILES: [&str; 6] = ["-r", "--requirement", "-c", "--constraint", "-e", "--editable"];
+    let word = line.split([' ', '=']).next().unwrap_or_default();
+    let option = FILES.iter().find(|option| {
+        word == **option || (option.len() == 2 && word.starts_with(**option) && !word.starts_with("--"))
+    });
+    let (_, behind) = line.split_once(" @ ").unwrap_or(("", line));
+    let path = behind.starts_with(['.', '/', '~']) || behind.starts_with("file:");
+    let message = match option {
+        Some(option) => format!("pip: '{option}' names a file beside this one, which a build does not see"),
+        None if path => format!("pip: '{line}' is a path, which a build does not see"),
+        None => return true,
+    };
+    let hint = "write the packages themselves here, as NAME==VERSION or NAME @ https://…";
+    findings.push(Finding::new(Rule::BadPackage, loc, message).hint(hint));
+    false
+}
+
 /// Splits `channel::package=…` into the channel and the rest.
 pub fn split_channel(wish: &str) -> (Option<&str>, &str) {
     match wish.rsplit_once("::") {
@@ -246,7 +272,7 @@ mod tests {
     #[test]
     fn an_environment_file_says_everything_that_conda_reads() {
         let text = "name: lab\nchannels:\n  - bioconda\n  - nodefaults\ndependencies:\n  - pip\n  - python=3.12\n  \
-                    - pip:\n    - requests==2.32\n    - -r more.txt\nvariables:\n  LAB: 'a b'\n  N: 3\n";
+                    - pip:\n    - requests==2.32\n    - six @ https://h/six.whl\nvariables:\n  LAB: 'a b'\n  N: 3\n";
         let mut findings = Vec::new();
         let environment = read("f", text, &mut findings);
         assert!(findings.is_empty(), "{findings:?}");
@@ -254,7 +280,7 @@ mod tests {
         assert_eq!(environment.channels[0].loc.to_string(), "f:3:5");
         assert_eq!(
             environment.pip.iter().map(|at| at.value.as_str()).collect::<Vec<_>>(),
-            ["requests==2.32", "-r more.txt"]
+            ["requests==2.32", "six @ https://h/six.whl"]
         );
         assert_eq!(environment.variables, [("LAB".into(), "a b".into()), ("N".into(), "3".into())]);
     }
@@ -278,6 +304,14 @@ mod tests {
             ("dependencies:\n  - pip:\n    - x\n", "f:2:5: warning[OVL065]: pip: without pip itself"),
             ("channels: [defaults]\ndependencies: [a]\n", "f:1:12: warning[OVL063]: 'defaults' is left out"),
             ("channels: ['https://u:p@h/c']\ndependencies: [a]\n", "f:1:13: error[OVL033]: a password in the address"),
+            (
+                "dependencies:\n  - pip\n  - pip:\n    - -r more.txt\n",
+                "f:4:7: error[OVL061]: pip: '-r' names a file beside this one",
+            ),
+            ("dependencies:\n  - pip\n  - pip:\n    - -e .\n", "f:4:7: error[OVL061]: pip: '-e' names a file"),
+            ("dependencies:\n  - pip\n  - pip:\n    - ./here\n", "f:4:7: error[OVL061]: pip: './here' is a path"),
+            ("@EXPLICIT\nhttps://u:geheim@h/c/linux-64/z-1-0.conda\n", "f:2:1: error[OVL033]: a password in"),
+            ("@EXPLICIT\nhttps://h/t/geheim/c/linux-64/z-1-0.conda\n", "f:2:1: error[OVL033]: a password in"),
             ("variables:\n  9X: a\ndependencies: [a]\n", "f:2:3: error[OVL060]: '9X' cannot be a variable's name"),
             ("dependencies: [a]\ndependencies: [b]\n", "f:2:1: error[OVL060]: "),
             ("@EXPLICIT\nzlib-1.3-0.conda\n", "f:2:1: error[OVL061]: 'zlib-1.3-0.conda' is no address of a package"),

@@ -94,7 +94,7 @@ impl Reading<'_> {
 
     fn channel(&mut self, item: &Value) {
         let Some((loc, name)) = self.word(item) else { return };
-        if Url::parse(&name).is_ok_and(|url| url.password().is_some() || url.path().starts_with("/t/")) {
+        if Url::parse(&name).is_ok_and(|url| super::is_secret(&url)) {
             let message = "a password in the address of a channel";
             let hint = "leave it out, and put it into ~/.netrc";
             self.findings.push(Finding::new(Rule::SecretDefault, &loc, message).hint(hint));
@@ -127,7 +127,9 @@ impl Reading<'_> {
                 continue;
             }
             self.list(&loc, "pip", value, |reading, item| {
-                if let Some((loc, value)) = reading.word(item) {
+                if let Some((loc, value)) = reading.word(item)
+                    && super::check_pip(&loc, &value, reading.findings)
+                {
                     reading.environment.pip.push(At { loc, value });
                 }
             });
