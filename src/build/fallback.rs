@@ -6,8 +6,9 @@ use std::cell::{Cell, OnceCell, RefCell};
 use super::error::BuildError;
 use super::plan::{self, Recipe};
 use super::request::Request;
-use crate::conda::{Conda, CondaError, Locked};
+use crate::conda::{self, Conda, CondaError, Locked};
 use crate::config::Config;
+use crate::model::meta::Channels;
 use crate::model::name::Name;
 use crate::recipe::conda::compose;
 use crate::recipe::{self, Content, Form};
@@ -57,10 +58,13 @@ impl<'a> Fallback<'a> {
             let place = Place::Made(format!("{name}.yml"), text);
             plan::load(Found { name: name.clone(), place }, &recipe::Arguments::new()).map(Some)
         };
-        if let Some(place) = self.embedded(name)? {
+        let channel = self.request.channels.get(name);
+        // Who names a channel wants it from there, whatever is installed.
+        if channel.is_none()
+            && let Some(place) = self.embedded(name)?
+        {
             return plan::load(Found { name: name.clone(), place }, &recipe::Arguments::new()).map(Some);
         }
-        let channel = self.request.channels.get(name);
         let none = self.config.conda_channels().is_empty() && self.request.conda.channels.is_empty();
         if name.parts().len() != 2 || (none && channel.is_none()) {
             return Ok(None);
@@ -99,6 +103,14 @@ impl<'a> Fallback<'a> {
             of_conda.then_some(Place::Made(meta.recipe_source, text))
         };
         Ok(read())
+    }
+
+    /// What beside its text decides about the packages of a recipe that is a conda environment; None for others.
+    pub fn inputs(&self, recipe: &Recipe) -> Result<Option<Channels>, BuildError> {
+        let Content::Conda(environment) = &recipe.spec.content else { return Ok(None) };
+        let name = recipe.found.name.clone();
+        let inputs = conda::inputs(self.config, &self.request.conda, environment);
+        inputs.map(Some).map_err(|source| BuildError::Conda { name, source: Box::new(source) })
     }
 
     /// The packages of a recipe that is a conda environment; None for others, and where micromamba is to solve it.

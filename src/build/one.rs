@@ -31,7 +31,7 @@ pub fn build(step: &Step, config: &Config, listener: &dyn Listener) -> Result<Do
     let target = &step.plan.target;
     let spec = step.spec()?;
     let deps = step.ready_deps()?;
-    let inputs = plan::inputs(&step.recipe.digest, &deps);
+    let inputs = plan::inputs(&step.recipe.digest, &deps, step.recipe.conda.as_ref());
     if let Some(existing) = at(step)
         && existing_in_use_matters(step)
     {
@@ -92,11 +92,11 @@ fn make_job<'a>(
     config: &'a Config,
     listener: &'a dyn Listener,
 ) -> Result<Job<'a>, BuildError> {
-    let inputs = plan::inputs(&step.recipe.digest, &deps);
+    let inputs = plan::inputs(&step.recipe.digest, &deps, step.recipe.conda.as_ref());
     let limit = step.options.timeout.or(spec.timeout.as_ref().map(|at| at.value)).or(config.timeout());
     let kind = spec.kind(step.name());
     Ok(Job {
-        key: plan::key(step.name(), &inputs),
+        key: plan::key(step.name(), &inputs, step.recipe.locked.as_ref()),
         inputs,
         dep_env: job::dep_env(&deps)?,
         phases: Job::phases_of(&spec),

@@ -167,6 +167,32 @@ fn options(job: &Job) -> PackOptions {
     }
 }
 
+/// What the overlay is for: an environment's platform may be another than this machine's.
+fn platform(job: &Job) -> String {
+    let frozen = &job.step.recipe;
+    let of_lock = frozen.locked.as_ref().map(|locked| locked.platform.as_str());
+    let subdir = of_lock.or_else(|| frozen.conda.as_ref().map(|conda| conda.platform.as_str()));
+    subdir.and_then(of_subdir).unwrap_or_else(host::platform)
+}
+
+/// A platform of conda as registries write it; None for what is for any.
+fn of_subdir(subdir: &str) -> Option<String> {
+    let (system, arch) = subdir.split_once('-')?;
+    let system = match system {
+        "osx" => "darwin",
+        "win" => "windows",
+        other => other,
+    };
+    let arch = match arch {
+        "64" => "amd64",
+        "32" => "386",
+        "aarch64" => "arm64",
+        "armv6l" | "armv7l" => "arm",
+        other => other,
+    };
+    Some(format!("{system}/{arch}"))
+}
+
 fn metadata(job: &Job, options: &PackOptions, material: &Material) -> Meta {
     let spec = &job.spec;
     let note = |name: &str| {
@@ -207,7 +233,7 @@ fn metadata(job: &Job, options: &PackOptions, material: &Material) -> Meta {
         labels: spec.labels.iter().map(|at| at.value.clone()).collect(),
         recipe_source: job.step.recipe.label.clone(),
         host: host::hostname(),
-        platform: host::platform(),
+        platform: platform(job),
         ovl: env!("CARGO_PKG_VERSION").into(),
         compression: options.compression.to_string(),
         block_size: options.block_size,

@@ -10,9 +10,10 @@ use super::error::BuildError;
 use super::fallback::Fallback;
 use super::request::Request;
 use super::starts;
+use crate::conda::Locked;
 use crate::config::LayerDir;
 use crate::graph::{self, Ask, Dep, GraphError, World};
-use crate::model::meta::{Dependency, Inputs, Why};
+use crate::model::meta::{Channels, Dependency, Inputs, Why};
 use crate::model::name::Name;
 use crate::model::need::Need;
 use crate::recipe::{self, Spec};
@@ -246,18 +247,22 @@ pub fn ready_deps(item: &Item, layers: &Layers) -> Result<Vec<ReadyDep>, BuildEr
 }
 
 /// What would decide whether the overlay is up to date; `recipe` is the digest of the recipe's bytes.
-pub fn inputs(recipe: &str, deps: &[ReadyDep]) -> Inputs {
+pub fn inputs(recipe: &str, deps: &[ReadyDep], conda: Option<&Channels>) -> Inputs {
     let dependency = |dep: &ReadyDep| Dependency {
         name: dep.overlay.name.clone(),
         digest: dep.digest.clone(),
         build_only: dep.build_only,
     };
-    Inputs { recipe: recipe.to_owned(), dependencies: deps.iter().map(dependency).collect() }
+    Inputs { recipe: recipe.to_owned(), dependencies: deps.iter().map(dependency).collect(), conda: conda.cloned() }
 }
 
-/// The key of inputs: `sha256:` over their canonical JSON.
-pub fn key(name: &Name, inputs: &Inputs) -> String {
-    let text = serde_json::to_string(&(1, name, inputs)).unwrap_or_default();
+/// The key of inputs: `sha256:` over their canonical JSON, and of a conda environment over its packages: the channels are
+/// not what they were a month ago.
+pub fn key(name: &Name, inputs: &Inputs, locked: Option<&Locked>) -> String {
+    let text = match locked {
+        Some(locked) => serde_json::to_string(&(1, name, inputs, locked.to_explicit())).unwrap_or_default(),
+        None => serde_json::to_string(&(1, name, inputs)).unwrap_or_default(),
+    };
     digest::of(text.as_bytes())
 }
 

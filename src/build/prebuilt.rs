@@ -11,12 +11,17 @@ use crate::model::event::{Event, Phase};
 use crate::model::meta::Why;
 use crate::model::name::Name;
 use crate::net;
+use crate::recipe::Content;
 use crate::registry::pull::Found;
 use crate::registry::{Options, RegistryError, prebuilt};
 
 /// Publishes the overlay of this build from a registry, if one has it. The claim is held by the caller.
 pub fn take(job: &Job, why: &Why) -> Result<Option<Done>, BuildError> {
     let bases = job.config.prebuilt();
+    // What micromamba would take is not known beforehand.
+    if matches!(job.spec.content, Content::Conda(_)) && job.step.recipe.locked.is_none() {
+        return Ok(None);
+    }
     // Who asks for a build although nothing has changed wants one made here.
     if bases.is_empty() || job.step.options.no_prebuilt || *why == Why::Forced || job.config.offline() {
         return Ok(None);

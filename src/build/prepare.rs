@@ -11,7 +11,7 @@ use super::starts;
 use super::step::{Frozen, LookUp, Stamp, Step, StepDep, Stop};
 use crate::conda::Locked;
 use crate::config::Config;
-use crate::model::meta::Why;
+use crate::model::meta::{Channels, Why};
 use crate::model::name::Name;
 use crate::model::resources::{Extra, Figure, Limit, Mem, Resources, Scheduler, Source};
 use crate::plan::place::Wish;
@@ -44,6 +44,7 @@ struct Detail {
     deps: Vec<StepDep>,
     seen: Option<Stamp>,
     forced: bool,
+    conda: Option<Channels>,
     locked: Option<Locked>,
 }
 
@@ -113,6 +114,7 @@ impl Making<'_> {
             self.paths.insert(item.name, path);
             return Ok(());
         };
+        let conda = self.fallback.inputs(&recipe)?;
         let forced = self.request.update && item.target;
         let after: Vec<usize> = item.deps.iter().filter_map(|dep| self.steps.get(&dep.name).copied()).collect();
         let why = match item.deps.iter().find(|dep| self.steps.contains_key(&dep.name)) {
@@ -122,7 +124,7 @@ impl Making<'_> {
             None => {
                 let deps = plan::ready_deps(&item, self.layers)?;
                 let digest = crate::sys::digest::of(&recipe.bytes);
-                plan::why(existing.as_ref(), &plan::inputs(&digest, &deps))?
+                plan::why(existing.as_ref(), &plan::inputs(&digest, &deps, conda.as_ref()))?
             }
         };
         match (existing, why) {
@@ -166,8 +168,8 @@ impl Making<'_> {
         let resources = self.resources(&recipe.spec)?;
         let directive = recipe.spec.directives.first().map(|directive| directive.loc.to_string());
         self.prepared.warnings.extend(recipe.warnings.iter().cloned());
-        let locked = self.fallback.lock(&recipe)?;
-        self.prepared.details.push(Detail { deps, seen: Stamp::of(&target), forced, locked });
+        let (conda, locked) = (self.fallback.inputs(&recipe)?, self.fallback.lock(&recipe)?);
+        self.prepared.details.push(Detail { deps, seen: Stamp::of(&target), forced, conda, locked });
         self.prepared.wishes.push(Wish { directive, joined: None });
         self.prepared.recipes.push(recipe);
         self.paths.insert(item.name.clone(), target.clone());
@@ -244,7 +246,12 @@ impl Prepared {
     pub fn freeze(&self, request: &Request, answers: Vec<Vec<String>>) -> Vec<Step> {
         use rayon::prelude::*;
         let both = self.recipes.par_iter().zip(&self.details);
-        let recipes: Vec<Frozen> = both.map(|(recipe, detail)| Frozen::new(recipe, detail.locked.clone())).collect();
+        let frozen = |(recipe, detail): (&Recipe, &Detail)| Frozen {
+            conda: detail.conda.clone(),
+            wishes: detail.conda.as_ref().map(|_| request.conda.clone()).unwrap_or_default(),
+            ..Frozen::new(recipe, detail.locked.clone())
+        };
+        let recipes: Vec<Frozen> = both.map(frozen).collect();
         let all = self.plan.steps.iter().zip(recipes).zip(&self.details).zip(answers);
         all.map(|(((plan, recipe), detail), answers)| Step {
             plan: plan.clone(),

@@ -10,8 +10,9 @@ use super::error::BuildError;
 use super::origin::{self, Origin};
 use super::plan::{ReadyDep, Recipe};
 use super::request::Options;
-use crate::conda::Locked;
+use crate::conda::{Locked, Wishes};
 use crate::config::Config;
+use crate::model::meta::Channels;
 use crate::model::name::Name;
 use crate::plan::{Planned, Ticket};
 use crate::recipe;
@@ -83,6 +84,12 @@ pub struct Frozen {
     /// The packages of a conda environment, solved when the step was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Locked>,
+    /// What beside its text decides about those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conda: Option<Channels>,
+    /// What flags said of conda.
+    #[serde(default)]
+    pub wishes: Wishes,
     /// The directory it lies in, where it is a file: relative paths in it begin there.
     #[serde(default)]
     pub dir: Option<PathBuf>,
@@ -144,6 +151,8 @@ impl Frozen {
             origin: origin::of(&recipe.found.place),
             locked,
             dir: recipe.found.place.dir(),
+            conda: None,
+            wishes: Wishes::default(),
         }
     }
 }

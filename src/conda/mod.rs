@@ -17,5 +17,5 @@ mod virtuals;
 pub use auth::client;
 pub use error::CondaError;
 pub use locked::Locked;
-pub use setup::{Wishes, shown};
+pub use setup::{Wishes, inputs, shown};
 pub use solve::Conda;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use rattler_conda_types::{Channel, ChannelConfig, MatchSpec, Subdir};
 use rattler_solve::ChannelPriority;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::error::CondaError;
+use super::error::{CondaError, KEEP};
 use crate::config::Config;
+use crate::model::meta;
 use crate::net::redacted;
 use crate::recipe::conda::{self as text, Environment};
 use crate::sys::env;
 
 /// What flags say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
     /// Channels of `-c`, before all others.
     pub channels: Vec<String>,
@@ -104,6 +106,18 @@ impl Setup {
         Ok(channels)
     }
 
+    /// What beside its text decides about an environment's packages.
+    fn inputs(&self, environment: &Environment) -> Result<meta::Channels, CondaError> {
+        let solved = matches!(environment.content, text::Content::Wishes(_));
+        let channels = if solved { self.channels(Some(environment))? } else { Vec::new() };
+        Ok(meta::Channels {
+            channels: channels.iter().map(|channel| channel.base_url.to_string()).collect(),
+            platform: self.platform(Some(environment))?.to_string(),
+            strict: self.priority == ChannelPriority::Strict,
+            overrides: self.overrides.clone(),
+        })
+    }
+
     /// The address of a channel's directory of one platform, as people know the channel.
     pub fn shown_address(&self, subdir: &Url) -> String {
         let mut url = subdir.clone();
@@ -124,11 +138,9 @@ impl Setup {
             setting(format!("'{shown}' is no channel: {error}"), "a channel is a name, an address or a directory")
         })?;
         let url = channel.base_url.url();
-        if url.password().is_some() || !url.username().is_empty() || url.path().starts_with("/t/") {
-            return Err(setting(
-                format!("the channel {} carries a password or token", redacted(url.as_str()).replace(url.path(), "/…")),
-                "leave it out of the address, and put it into ~/.netrc or into rattler's file of credentials",
-            ));
+        if text::is_secret(url) {
+            let what = format!("the channel {} carries a password or token", redacted(url.as_str()));
+            return Err(setting(what, KEEP));
         }
         Ok(channel)
     }
@@ -153,6 +165,11 @@ impl Setup {
         }
         Ok(spec)
     }
+}
+
+/// What beside its text decides about an environment's packages; nobody is asked for it.
+pub fn inputs(config: &Config, wishes: &Wishes, environment: &Environment) -> Result<meta::Channels, CondaError> {
+    Setup::new(config, wishes)?.inputs(environment)
 }
 
 fn parse_platform(word: &str, what: &str) -> Result<Subdir, CondaError> {

@@ -81,6 +81,23 @@ pub struct Inputs {
     pub recipe: String,
     /// Dependencies in declared order with the `sha256:` of the image each was built with.
     pub dependencies: Vec<Dependency>,
+    /// Of a conda environment: what beside its text decides about its packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conda: Option<Channels>,
+}
+
+/// Where the packages of a conda environment come from and what they are for, flags and configuration included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channels {
+    /// Addresses of the channels, first one first; none where packages are named by their addresses.
+    pub channels: Vec<String>,
+    /// The platform, as in `linux-64`.
+    pub platform: String,
+    /// Whether a package comes from the first channel that has it.
+    pub strict: bool,
+    /// Virtual packages that the configuration sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
 }
 
 /// One dependency as it was used.
@@ -116,6 +133,8 @@ pub enum Why {
     Missing,
     /// The recipe's bytes differ.
     RecipeChanged,
+    /// Channels, their priority or the platform of a conda environment differ.
+    ChannelsChanged,
     /// A dependency is another image than it was.
     DependencyRebuilt {
         /// Which.
@@ -136,6 +155,7 @@ impl std::fmt::Display for Why {
         match self {
             Why::Missing => f.write_str("not built yet"),
             Why::RecipeChanged => f.write_str("the recipe has changed"),
+            Why::ChannelsChanged => f.write_str("its channels or its platform have changed"),
             Why::DependencyRebuilt { name } => write!(f, "its dependency {name} was rebuilt"),
             Why::DependenciesChanged => f.write_str("its dependencies have changed"),
             Why::Damaged => f.write_str("the file that is there is no readable image"),
@@ -150,6 +170,12 @@ impl Inputs {
     pub fn differs_from(&self, wanted: &Inputs) -> Option<Why> {
         if self.recipe != wanted.recipe {
             return Some(Why::RecipeChanged);
+        }
+        // Overlays of old do not tell.
+        if let (Some(old), Some(new)) = (&self.conda, &wanted.conda)
+            && old != new
+        {
+            return Some(Why::ChannelsChanged);
         }
         let names = |inputs: &Inputs| inputs.dependencies.iter().map(|dep| dep.name.clone()).collect::<Vec<_>>();
         if names(self) != names(wanted) {
@@ -170,7 +196,7 @@ mod tests {
             digest: (*digest).into(),
             build_only: false,
         };
-        Inputs { recipe: recipe.into(), dependencies: deps.iter().map(dependency).collect() }
+        Inputs { recipe: recipe.into(), dependencies: deps.iter().map(dependency).collect(), conda: None }
     }
 
     #[test]
@@ -179,6 +205,14 @@ mod tests {
         assert_eq!(old.differs_from(&old), None);
         assert_eq!(old.differs_from(&inputs("s", &[])), Some(Why::RecipeChanged));
         assert_eq!(old.differs_from(&inputs("r", &[("b/1", "y"), ("a/1", "x")])), Some(Why::DependenciesChanged));
+        let of = |channel: &str| {
+            let (channels, platform) = (vec![channel.to_owned()], "linux-64".to_owned());
+            let conda = Some(Channels { channels, platform, strict: true, overrides: Vec::new() });
+            Inputs { conda, ..old.clone() }
+        };
+        assert_eq!(of("a").differs_from(&of("b")), Some(Why::ChannelsChanged));
+        assert_eq!((of("a").differs_from(&of("a")), old.differs_from(&of("a"))), (None, None));
+        assert!(!serde_json::to_string(&old).unwrap().contains("conda"), "keys of other recipes stay what they were");
         let rebuilt = old.differs_from(&inputs("r", &[("a/1", "x"), ("b/1", "z")])).unwrap();
         assert_eq!(rebuilt.to_string(), "its dependency b/1 was rebuilt");
     }
