@@ -261,7 +261,8 @@ fn credentials_come_from_where_other_tools_keep_them() {
     let denied = house.ovl(&["search", "zlib"]);
     assert_eq!(denied.code, 7, "{denied:?}");
     assert!(denied.stderr.contains("401") && denied.stderr.contains("credentials are needed"), "{}", denied.stderr);
-    house.write("home/.netrc", "machine 127.0.0.1 login me password geheim\n");
+    let netrc = house.write("home/.netrc", "machine 127.0.0.1 login me password geheim\n");
+    std::fs::set_permissions(netrc, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(house.ovl(&["search", "zlib"]).ok().stdout.lines().count(), 3);
 }
 

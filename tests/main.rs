@@ -8,6 +8,7 @@ mod base;
 mod build;
 mod bytes;
 mod chains;
+mod conda_access;
 mod conda_link;
 mod conda_solve;
 mod config;

@@ -146,6 +146,7 @@ impl Job<'_> {
             control,
             tmp,
             sources: None,
+            programs: Vec::new(),
             inputs: Vec::new(),
             target: None,
             scratch: super::work::scratch(self.config),

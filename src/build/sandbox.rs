@@ -34,6 +34,8 @@ pub struct Sandbox {
     pub sources: Option<(PathBuf, bool)>,
     /// Files to show in it, read-only: the host's path, and the place inside.
     pub inputs: Vec<(PathBuf, String)>,
+    /// Programs to show, read-only, over files that are there: the host's path, and the place inside.
+    pub programs: Vec<(PathBuf, String)>,
     /// The directory to show at a place inside, writable: the target or its parent.
     pub target: Option<(PathBuf, String)>,
     /// Where images are unpacked when they cannot be mounted.
@@ -96,6 +98,7 @@ impl Sandbox {
             mounts.push(bind(&self.tmp, "/var/tmp", true));
         }
         mounts.push(bind(&self.control, CONTROL, false));
+        mounts.extend(self.programs.iter().map(|(path, inside)| bind(path, inside, false)));
         if let Some((path, writable)) = &self.sources {
             mounts.push(bind(path, SOURCES, *writable));
             mounts.extend(self.inputs.iter().map(|(path, inside)| bind(path, inside, false)));
@@ -162,6 +165,7 @@ mod tests {
             tmp: "/w/tmp".into(),
             sources: None,
             inputs: vec![],
+            programs: vec![],
             target: None,
             scratch: "/tmp".into(),
             cpus: 8,

@@ -9,13 +9,16 @@ use crate::build::error::BuildError;
 use crate::build::fill::Material;
 use crate::build::sandbox::{CONTROL, TMP};
 use crate::build::stage::Staged;
-use crate::conda::Wishes;
+use crate::conda::link::literal;
 use crate::conda::micromamba::{Create, create, file};
 use crate::exec::Network;
 use crate::model::env::EnvVar;
 use crate::model::event::Phase;
 use crate::recipe::conda::Environment;
 use crate::sys::{fs, process};
+
+/// What it is called beside ovl's own files.
+const PROGRAM: &str = "micromamba";
 
 /// Has micromamba make the environment.
 pub fn fill(staged: &mut Staged, wanted: &Environment) -> Result<Material, BuildError> {
@@ -31,16 +34,20 @@ pub fn fill(staged: &mut Staged, wanted: &Environment) -> Result<Material, Build
     staged.job.enter(Phase::Install, "network: host")?;
     staged.log.new_phase(Phase::Install.as_str());
     let root = name.root();
+    // It may lie where the sandbox has nothing: in a home, or below /tmp.
+    fs::write_quick(&staged.control.join(PROGRAM), b"", 0o755)?;
+    let inside = Path::new(CONTROL).join(PROGRAM);
     let what = Create {
-        program: &program,
+        program: &inside,
         prefix: Path::new(&root),
         file: &Path::new(CONTROL).join(listed),
         cache: &Path::new(TMP).join("micromamba"),
     };
-    let wishes = Wishes { offline: staged.job.config.offline(), ..Wishes::default() };
+    let wishes = staged.job.step.recipe.wishes.clone();
     let cmd = create(&what, wanted, staged.job.config, &wishes)
         .map_err(|source| BuildError::Conda { name, source: Box::new(source) })?;
     let mut sandbox = staged.sandbox();
+    sandbox.programs.push((fs::canonicalize(&program)?, inside.to_string_lossy().into_owned()));
     sandbox.network = Network::Host;
     sandbox.target = Some(staged.tree.bind(&staged.job));
     let text = |text: &OsString| text.to_string_lossy().into_owned();
@@ -48,5 +55,7 @@ pub fn fill(staged: &mut Staged, wanted: &Environment) -> Result<Material, Build
     let argv = [vec![cmd.program], cmd.args].concat();
     command(staged, &sandbox, argv, Phase::Install)?;
     let prefix = EnvVar { name: "CONDA_PREFIX".into(), value: "$app_root".into(), note: None };
-    Ok(Material { env: vec![prefix], ..Material::tree() })
+    let var = |(name, value): &(String, String)| EnvVar { name: name.clone(), value: literal(value), note: None };
+    let env = [prefix].into_iter().chain(wanted.variables.iter().map(var)).collect();
+    Ok(Material { env, ..Material::tree() })
 }
