@@ -70,7 +70,7 @@ impl Conda {
             Content::Lock => Locked::from_lock_file(given, platform)
                 .map_err(|error| CondaError::Lock { label: label.to_owned(), why: error.to_string() })?,
         };
-        for url in locked.records.iter().map(|record| &record.url).filter(|url| text::is_secret(url)) {
+        if let Some(url) = locked.records.iter().map(|record| &record.url).find(|url| text::is_secret(url)) {
             let why = format!("the address {} carries a password or token", net::redacted(url.as_str()));
             return Err(CondaError::Lock { label: label.to_owned(), why });
         }

@@ -1,6 +1,8 @@
 //! Files whose names others can tell beforehand, in directories that others may write to: opened only where they are what
 //! they seem.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;

@@ -116,7 +116,9 @@ fn fetch(records: &[RepoDataRecord], how: How, meter: &Meter, context: &Context)
             .hint("leave --offline out, or run it once where there is a network"),
         FetchError::Net(error) => error.into(),
         FetchError::File(error) => error.into(),
-        FetchError::Damaged(_) => Failure::new(code::UNFIT, error.to_string()),
+        FetchError::Damaged(_) | FetchError::Gone(_) | FetchError::Credentials(_) => {
+            Failure::new(code::UNFIT, error.to_string())
+        }
     })
 }
 
