@@ -267,8 +267,8 @@ mod tests {
     #[test]
     fn what_the_client_says_of_an_address_is_left_out() {
         let url = "http://127.0.0.1:1/x?token=geheim";
-        let error = crate::net::http().unwrap().get(url).send();
-        let error = crate::net::block_on(error).unwrap().unwrap_err();
+        let error = crate::net::block_on(async { crate::net::http().unwrap().get(url).send().await });
+        let error = error.unwrap().unwrap_err();
         let told = NetError::of(url, &error).to_string();
         assert!(told.starts_with("http://127.0.0.1:1/x: no connection: ") && !told.contains("geheim"), "{told}");
     }

@@ -240,7 +240,7 @@ fn split_digest<'a>(text: &str, rest: &'a str) -> Result<(&'a str, Option<Digest
 }
 
 fn is_host_like(part: &str) -> bool {
-    part == "localhost" || part.contains(['.', ':', '[']) || part.chars().any(|c| c.is_ascii_uppercase())
+    part == "localhost" || part.contains(['.', ':', '['])
 }
 
 /// A host name, IPv4 or bracketed IPv6 address with an optional port, in small letters.
