@@ -60,7 +60,7 @@ fn a_definition_becomes_a_system_that_says_what_it_is() {
              %apprun foo\n    echo app\n%appenv foo\n    export FOO=1\n",
             tiny(&busybox)
         );
-        house.recipe("tiny/1.def", text);
+        house.recipe("tiny/1.def", text.clone());
         house.recipe("tiny/data.txt", "data\n");
         house.recipe("tiny/glob/a.txt", "a\n");
         house.recipe("tiny/glob/b.txt", "b\n");
@@ -114,7 +114,8 @@ fn a_definition_becomes_a_system_that_says_what_it_is() {
         assert_eq!(again.ok().stdout, "ovl\nhello\nApptainer0\n");
         // What it starts from is an input: one that has changed makes it stale, and is built first.
         house.ovl(&["build", "top/1"]).ok().says("up to date");
-        house.ovl(&["build", "-u", "tiny/1", "--build-arg", "who=ovl "]).ok();
+        house.recipe("tiny/1.def", text.replace("Say this.", "Say that."));
+        house.ovl(&["build", "-u", "tiny/1", "--build-arg", "who=ovl"]).ok();
         house.ovl(&["build", "top/1"]).ok().says("stale").says("tiny/1");
         house
             .ovl(&["exec", "--base", "tiny/1", "nothing-like-it"])

@@ -259,7 +259,7 @@ fn what_cannot_be_looked_into_hides_nothing_else() {
     }
     let site = house.path("site").display().to_string();
     let vars = [("OVL_LAYERS_SITE", site.as_str())];
-    let avail = house.ovl_with(&vars, &["avail"]).ok().prints("hello/1.0         installed");
+    let avail = house.ovl_with(&vars, &["avail"]).ok().prints("hello/1.0           installed");
     avail.says("build-scripts/secret: Permission denied").says("build-scripts/loop: Too many levels");
     let list = house.ovl_with(&vars, &["list"]).ok();
     assert_eq!(list.stdout, "hello/1.0\n");
